@@ -1,0 +1,33 @@
+import { tmpdir } from 'node:os'
+import { fileURLToPath } from 'node:url'
+import { defineConfig } from 'vitest/config'
+
+const root = fileURLToPath(new URL('..', import.meta.url))
+
+/** Tests read the sources, so that a failing line is the line that was written. Programs that tests start (loopatd, loopctl) are the built ones. */
+const alias = [
+  { find: /^@loopatd\/protocol$/, replacement: `${root}protocol/index.ts` },
+  { find: /^@loopatd\/protocol\/(.+)$/, replacement: `${root}protocol/$1.ts` },
+  { find: /^@loopatd\/client$/, replacement: `${root}client/index.ts` },
+]
+
+/** Suites that need a real rootless podman; see `test/harness`. */
+const podman = ['test/podman/**/*.test.ts', 'test/e2e/**/*.test.ts', 'test/contract/podman.test.ts']
+
+export default defineConfig({
+  root,
+  resolve: { alias },
+  cacheDir: `${tmpdir()}/loopatd-vite-${process.getuid?.()}`,
+  test: {
+    projects: [
+      {
+        extends: true,
+        test: { name: 'unit', include: ['test/**/*.test.ts'], exclude: podman, testTimeout: 10_000 },
+      },
+      {
+        extends: true,
+        test: { name: 'podman', include: podman, fileParallelism: false, testTimeout: 120_000, hookTimeout: 300_000 },
+      },
+    ],
+  },
+})
