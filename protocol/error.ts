@@ -69,6 +69,12 @@ export const ERRORS = {
     meaning: 'podman is missing, not running, or cannot work on this host.',
   },
   exec_failed: { number: 1010, exit: 'execFailed', meaning: 'A command could not be started in the loop.' },
+  exec_not_executable: {
+    number: 1034,
+    exit: 'notExecutable',
+    meaning: 'The command exists in the loop but cannot be executed, or its working directory cannot be used.',
+  },
+  exec_not_found: { number: 1035, exit: 'commandNotFound', meaning: 'The command does not exist in the loop.' },
   git_failed: { number: 1011, exit: 'failure', meaning: 'git failed on the host or in the loop.' },
   image_build_failed: { number: 1012, exit: 'unavailable', meaning: 'The sandbox image could not be built.' },
   image_unavailable: { number: 1013, exit: 'unavailable', meaning: 'An image is neither present nor to be had.' },

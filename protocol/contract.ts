@@ -1,0 +1,67 @@
+/** The whole contract: every method and notification by name, and the types inferred from them. */
+import type { z } from 'zod'
+import { daemonChanged, daemonShutdown, daemonStatus } from './daemon.ts'
+import { doctorRun } from './doctor.ts'
+import { eventSubscribe, eventUnsubscribe } from './event.ts'
+import { execRun } from './exec.ts'
+import { initialize } from './handshake.ts'
+import { imageBuild, imageProgress, imageStatus } from './image.ts'
+import {
+  loopArchive,
+  loopChanged,
+  loopCreate,
+  loopGet,
+  loopList,
+  loopRemove,
+  loopRename,
+  loopRestart,
+  loopStart,
+  loopStop,
+  loopUnarchive,
+} from './loop.ts'
+import { rpcDiscover } from './openrpc.ts'
+import { streamOpen } from './stream.ts'
+
+/** Methods, sorted by name. */
+export const METHODS = {
+  'daemon/shutdown': daemonShutdown,
+  'daemon/status': daemonStatus,
+  'doctor/run': doctorRun,
+  'event/subscribe': eventSubscribe,
+  'event/unsubscribe': eventUnsubscribe,
+  'exec/run': execRun,
+  'image/build': imageBuild,
+  'image/status': imageStatus,
+  initialize: initialize,
+  'loop/archive': loopArchive,
+  'loop/create': loopCreate,
+  'loop/get': loopGet,
+  'loop/list': loopList,
+  'loop/remove': loopRemove,
+  'loop/rename': loopRename,
+  'loop/restart': loopRestart,
+  'loop/start': loopStart,
+  'loop/stop': loopStop,
+  'loop/unarchive': loopUnarchive,
+  'rpc.discover': rpcDiscover,
+  'stream/open': streamOpen,
+} as const
+
+/** Notifications, sorted by name. */
+export const NOTIFICATIONS = {
+  'daemon/changed': daemonChanged,
+  'image/progress': imageProgress,
+  'loop/changed': loopChanged,
+} as const
+
+export type MethodName = keyof typeof METHODS
+export type NotificationName = keyof typeof NOTIFICATIONS
+
+/** Params as a client writes them: defaults may be left out. */
+export type ParamsOf<M extends MethodName> = z.input<(typeof METHODS)[M]['params']>
+/** Params as a service gets them: checked, defaults filled in. */
+export type CheckedParamsOf<M extends MethodName> = z.output<(typeof METHODS)[M]['params']>
+/** Result of a method. */
+export type ResultOf<M extends MethodName> = z.output<(typeof METHODS)[M]['result']>
+/** Params of a notification. */
+export type NotificationParamsOf<N extends NotificationName> = z.output<(typeof NOTIFICATIONS)[N]['params']>

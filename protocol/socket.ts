@@ -1,0 +1,107 @@
+/**
+ * Where a workspace lives and where its daemon listens: the one rule that daemon and clients share. Loads no library.
+ */
+import { createHash } from 'node:crypto'
+import { lstatSync, realpathSync } from 'node:fs'
+import { homedir, tmpdir } from 'node:os'
+import { basename, dirname, join, resolve } from 'node:path'
+import { LoopatError } from './error.ts'
+
+/** Longest path that fits into `sun_path`, in bytes; Node silently listens on a truncated name beyond it. */
+export const MAX_SOCKET_PATH_BYTES = 107
+
+/** A workspace and its places. */
+export interface Workspace {
+  /** Unique name of the workspace (W-2, W-3): part of container, image and network names. */
+  readonly name: string
+  /** Canonical path of `LOOPAT_HOME`. */
+  readonly home: string
+  /** Directory of sockets and locks; 0700, owned by the user, gone after a reboot. */
+  readonly runtimeDir: string
+  /** Path of the daemon's socket. */
+  readonly socket: string
+}
+
+/** What the rule depends on; injected so that tests need no environment. */
+export interface WorkspaceEnvironment {
+  readonly env: Readonly<Record<string, string | undefined>>
+  readonly uid: number
+  readonly homedir: string
+  readonly tmpdir: string
+}
+
+/** Canonical form of a path of which the last parts may not exist yet. */
+function canonical(path: string): string {
+  try {
+    return realpathSync(path)
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error
+    const parent = dirname(path)
+    return parent === path ? path : join(canonical(parent), basename(path))
+  }
+}
+
+/**
+ * Name of the workspace of a home directory: its base name without leading dots, in podman's alphabet; every home but
+ * the default gets six hex digits of its path, since two homes may share a base name.
+ * @param home canonical path
+ * @param defaultHome canonical path of `~/.loopat`
+ */
+export function workspaceName(home: string, defaultHome: string): string {
+  const base = basename(home).replace(/^\.+/, '')
+  const normal = base
+    .toLowerCase()
+    .replace(/[^a-z0-9_.-]+/g, '-')
+    .replace(/^[^a-z0-9]+/, '')
+    .replace(/[^a-z0-9]+$/, '')
+    .slice(0, 40)
+  const name = normal === '' ? 'loopat' : normal
+  if (home === defaultHome) return name
+  return `${name}-${createHash('sha256').update(home).digest('hex').slice(0, 6)}`
+}
+
+function isPrivateDirectory(path: string, uid: number): boolean {
+  const stat = lstatSync(path, { throwIfNoEntry: false })
+  return stat?.isDirectory() === true && stat.uid === uid && (stat.mode & 0o077) === 0
+}
+
+/** `$XDG_RUNTIME_DIR`, else the directory that systemd would name, else one of our own under the temporary directory. */
+function runtimeBase({ env, uid, tmpdir: tmp }: WorkspaceEnvironment): string {
+  const named = env.XDG_RUNTIME_DIR
+  if (named?.startsWith('/')) return join(named, 'loopat')
+  const usual = `/run/user/${uid}`
+  return isPrivateDirectory(usual, uid) ? join(usual, 'loopat') : join(tmp, `loopat-${uid}`)
+}
+
+/**
+ * Finds the workspace of the environment. Creates nothing.
+ * @throws LoopatError `config_invalid` when `LOOPAT_HOME` is not absolute or the socket path would be too long
+ */
+export function findWorkspace(from: WorkspaceEnvironment = processEnvironment()): Workspace {
+  const defaultHome = canonical(join(from.homedir, '.loopat'))
+  const wanted = from.env.LOOPAT_HOME
+  if (wanted !== undefined && wanted !== '' && !wanted.startsWith('/')) {
+    throw new LoopatError('config_invalid', `LOOPAT_HOME is "${wanted}"; it must be an absolute path`, {
+      next: 'Set LOOPAT_HOME to an absolute path, or unset it to use ~/.loopat.',
+    })
+  }
+  const home = wanted ? canonical(resolve(wanted)) : defaultHome
+  const name = workspaceName(home, defaultHome)
+  const runtimeDir = join(runtimeBase(from), name)
+  const socket = join(runtimeDir, 'loopatd.sock')
+  const bytes = Buffer.byteLength(socket)
+  if (bytes > MAX_SOCKET_PATH_BYTES) {
+    throw new LoopatError(
+      'config_invalid',
+      `the socket path ${socket} has ${bytes} bytes; unix sockets allow ${MAX_SOCKET_PATH_BYTES}`,
+      {
+        next: 'Set XDG_RUNTIME_DIR to a shorter path.',
+      },
+    )
+  }
+  return { name, home, runtimeDir, socket }
+}
+
+function processEnvironment(): WorkspaceEnvironment {
+  return { env: process.env, uid: process.getuid?.() ?? 0, homedir: homedir(), tmpdir: tmpdir() }
+}
