@@ -1,0 +1,40 @@
+import { randomBytes } from 'node:crypto'
+import { open, rename, rm } from 'node:fs/promises'
+import { dirname } from 'node:path'
+
+/** Ending of files that a crash may leave behind; whoever owns a directory may delete them at start. */
+export const TEMPORARY_SUFFIX = '.tmp~'
+
+/**
+ * Replaces a file so that a reader, or a crash, sees the old content or the new, never a part: written beside it,
+ * synced, renamed over it, and the directory synced.
+ * @param mode permission bits of the new file
+ * @throws the file system's error; the old file is then intact and no temporary file is left
+ */
+export async function writeFileAtomic(path: string, content: string | Uint8Array, mode = 0o600): Promise<void> {
+  const temporary = `${path}.${randomBytes(6).toString('hex')}${TEMPORARY_SUFFIX}`
+  try {
+    const file = await open(temporary, 'wx', mode)
+    try {
+      await file.writeFile(content)
+      await file.sync()
+    } finally {
+      await file.close()
+    }
+    await rename(temporary, path)
+  } catch (error) {
+    await rm(temporary, { force: true })
+    throw error
+  }
+  await syncDirectory(dirname(path))
+}
+
+/** Makes sure that names created or removed in a directory survive a power cut. */
+export async function syncDirectory(path: string): Promise<void> {
+  const directory = await open(path, 'r')
+  try {
+    await directory.sync()
+  } finally {
+    await directory.close()
+  }
+}

@@ -1,0 +1,25 @@
+import { setTimeout as sleep } from 'node:timers/promises'
+
+/** Time, injected so that tests own it. */
+export interface Clock {
+  /** Wall-clock time. */
+  now(): Date
+  /** Milliseconds of a clock that never jumps. */
+  monotonicMs(): number
+  /** Resolves after `ms` milliseconds. Does not keep the process alive. @throws the reason of the signal */
+  sleep(ms: number, signal?: AbortSignal): Promise<void>
+}
+
+/** The clock of this machine. */
+export const systemClock: Clock = {
+  now: () => new Date(),
+  monotonicMs: () => performance.now(),
+  sleep: async (ms, signal) => {
+    try {
+      await sleep(ms, undefined, { ref: false, ...(signal === undefined ? {} : { signal }) })
+    } catch (error) {
+      signal?.throwIfAborted()
+      throw error
+    }
+  },
+}
