@@ -51,12 +51,13 @@ need_node() {
     die "Node.js $(node --version) is too old: install Node.js 20.19 or newer (https://nodejs.org)"
 }
 
-# install_dependencies: npm ci in the current directory, when the lock file is another one than last time.
+# install_dependencies: npm ci in the current directory, when the lock file is another one than last time. No package we
+# use needs its install script: those that have one would compile an optional speed-up, or fail where no compiler is.
 install_dependencies() {
   lock_sum=$(cksum <package-lock.json)
   if [ "$lock_sum" != "$(cat node_modules/.loopat-lock 2>/dev/null)" ]; then
     say "installing the dependencies (npm ci)"
-    npm ci --no-audit --no-fund --loglevel=error
+    npm ci --ignore-scripts --no-audit --no-fund --loglevel=error
     echo "$lock_sum" >node_modules/.loopat-lock
   fi
 }

@@ -84,29 +84,37 @@ open_tasks() {
   ! device_missing /dev/net/tun tun || echo "/dev/net/tun for everyone"
 }
 
+# apt COMMAND...: apt-get without questions; its output is shown only when it fails.
+apt() {
+  DEBIAN_FRONTEND=noninteractive apt-get -y -qq -o Dpkg::Use-Pty=0 "$@" >"$apt_log" 2>&1
+}
+
 apt_install() {
   say "installing packages: $packages"
-  export DEBIAN_FRONTEND=noninteractive
-  # An sshd that only the tests need must not begin to listen on this machine.
+  apt_log=$(mktemp)
   policy=''
+  trap 'rm -f "$apt_log" ${policy:+"$policy"}' EXIT
+  # An sshd that only the tests need must not begin to listen on this machine.
   case " $packages" in
     *' openssh-server '*) [ -e /usr/sbin/policy-rc.d ] || policy=/usr/sbin/policy-rc.d ;;
   esac
   if [ -n "$policy" ]; then
-    trap 'rm -f "$policy"' EXIT
     printf '#!/bin/sh\nexit 101\n' >"$policy"
     chmod 755 "$policy"
   fi
-  [ -n "$(find /var/lib/apt/lists -maxdepth 1 -name '*Packages*')" ] || apt-get update -qq
   # shellcheck disable=SC2086 # a list of names
-  set -- apt-get install -y -qq --no-install-recommends -o Dpkg::Use-Pty=0 $packages
-  "$@" >/dev/null || { apt-get update -qq && "$@" >/dev/null; } || die "the packages could not be installed: $packages"
-  if [ -n "$policy" ]; then
-    [ ! -d /run/systemd/system ] || systemctl -q disable ssh.service ssh.socket 2>/dev/null ||
+  set -- install --no-install-recommends $packages
+  # Old package lists name versions that are gone: then, and where there are none, fetch them.
+  { [ -n "$(find /var/lib/apt/lists -maxdepth 1 -name '*Packages*')" ] && apt "$@"; } || { apt update && apt "$@"; } || {
+    cat "$apt_log" >&2
+    die "the packages could not be installed: $packages"
+  }
+  if [ -n "$policy" ] && [ -d /run/systemd/system ]; then
+    systemctl -q disable ssh.service ssh.socket 2>/dev/null ||
       warn "openssh-server was installed for the tests and may start with the machine: systemctl disable ssh"
-    rm -f "$policy"
-    trap - EXIT
   fi
+  rm -f "$apt_log" ${policy:+"$policy"}
+  trap - EXIT
 }
 
 open_device() { # PATH DRIVER MINOR
