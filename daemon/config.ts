@@ -1,0 +1,102 @@
+/** `config.toml`: read once at start, checked whole, never rewritten. The only importer of smol-toml. */
+import { readFile } from 'node:fs/promises'
+import { homedir } from 'node:os'
+import { join } from 'node:path'
+import { LoopatError } from '@loopatd/protocol'
+import { parse, TomlError } from 'smol-toml'
+import { z } from 'zod'
+import { lineOfKey } from './config-line.ts'
+
+const absolutePath = z
+  .string()
+  .transform((path) => (path === '~' || path.startsWith('~/') ? join(homedir(), path.slice(1)) : path))
+  .refine((path) => path.startsWith('/'), 'must be an absolute path, or begin with ~/')
+
+const imageName = z
+  .string()
+  .regex(
+    /^[a-z0-9]+(?:[._-][a-z0-9]+)*(?::\d+)?(?:\/[a-z0-9]+(?:[._-]+[a-z0-9]+)*)+(?::[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}|@sha256:[0-9a-f]{64})?$/,
+    'must be a fully qualified image name such as "registry.example/debian:bookworm"',
+  )
+
+const schema = z.strictObject({
+  daemon: z
+    .strictObject({
+      stop_loops: z.boolean().default(false),
+      drain_seconds: z.int().min(0).max(600).default(10),
+      max_message_bytes: z.int().min(65_536).max(268_435_456).default(8_388_608),
+      max_connections: z.int().min(8).max(65_536).default(256),
+    })
+    .prefault({}),
+  engine: z.strictObject({ socket: absolutePath.optional() }).prefault({}),
+  image: z.strictObject({ base: imageName.optional(), name: imageName.optional() }).prefault({}),
+  git: z.strictObject({ key: absolutePath.optional() }).prefault({}),
+  repos: z
+    .array(
+      z.strictObject({
+        name: z
+          .string()
+          .regex(/^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/, 'must be 1 to 64 of letters, digits, ".", "_" and "-"'),
+        git: z.string().min(1).max(4096),
+      }),
+    )
+    .superRefine((repos, context) => {
+      for (const [index, repo] of repos.entries()) {
+        if (repos.findIndex((other) => other.name === repo.name) === index) continue
+        context.addIssue({ code: 'custom', path: [index, 'name'], message: `"${repo.name}" is named twice` })
+      }
+    })
+    .default([]),
+})
+
+/** The configuration, defaults filled in. */
+export type Config = z.output<typeof schema>
+
+function refuse(path: string, line: number | undefined, message: string, cause?: unknown): LoopatError {
+  const place = line === undefined ? path : `${path}:${line}`
+  return new LoopatError('config_invalid', `${place}: ${message}`, {
+    next: 'Correct the file and start the daemon again.',
+    details: { file: path, ...(line === undefined ? {} : { line }) },
+    cause,
+  })
+}
+
+function describe(issue: z.core.$ZodIssue): { path: PropertyKey[]; message: string } {
+  if (issue.code === 'unrecognized_keys') {
+    const path = [...issue.path, issue.keys[0] ?? '']
+    return { path, message: `unknown key ${path.join('.')}` }
+  }
+  return { path: issue.path, message: `${issue.path.join('.')}: ${issue.message}` }
+}
+
+/**
+ * Checks the text of a configuration.
+ * @param path named in errors
+ * @throws LoopatError `config_invalid` with file, line and key
+ */
+export function parseConfig(text: string, path: string): Config {
+  let value: unknown
+  try {
+    value = parse(text)
+  } catch (error) {
+    if (!(error instanceof TomlError)) throw error
+    const message = error.message.split('\n')[0] ?? 'not valid TOML'
+    throw refuse(path, error.line, message.replace(/^Invalid TOML document: /, ''), error)
+  }
+  const result = schema.safeParse(value)
+  if (result.success) return result.data
+  const [issue] = result.error.issues
+  if (issue === undefined) throw refuse(path, undefined, 'is not a valid configuration')
+  const { path: key, message } = describe(issue)
+  throw refuse(path, lineOfKey(text, key), message)
+}
+
+/** Reads the configuration of a workspace; defaults when there is no file. */
+export async function readConfig(path: string): Promise<Config> {
+  try {
+    return parseConfig(await readFile(path, 'utf8'), path)
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return schema.parse({})
+    throw error
+  }
+}

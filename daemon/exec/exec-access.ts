@@ -1,0 +1,27 @@
+import type { OnProgress } from '../lib/progress.ts'
+
+/** A running loop, kept awake and known to be in use until it is released. */
+export interface LoopUse {
+  readonly loopId: string
+  /** Name of its container. */
+  readonly container: string
+  /** Workdir inside. */
+  readonly workdir: string
+  /** Plain variables of every command in this loop. */
+  readonly env: Readonly<Record<string, string>>
+  release(): void
+}
+
+/** What commands need of the loops. */
+export interface LoopAccess {
+  /**
+   * Resolves a loop reference, starts the loop when it is stopped and that is wanted, and takes a lease on it.
+   * `end` is called when the loop is about to stop: the user must then let go of it.
+   */
+  use(
+    ref: string,
+    options: { readonly start: boolean; readonly owner: string; readonly reason: string; readonly end?: () => void },
+    onProgress: OnProgress,
+    signal: AbortSignal,
+  ): Promise<LoopUse>
+}

@@ -1,0 +1,63 @@
+import { existsSync } from 'node:fs'
+import { chmod, constants, copyFile, mkdir } from 'node:fs/promises'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import type { Workspace } from '@loopatd/protocol'
+
+/** Where everything of a workspace is, on the host. */
+export interface Paths {
+  readonly home: string
+  readonly config: string
+  /** `<id>/{meta.json,workdir,home-upper,run}`. */
+  readonly loops: string
+  /** `<name>.git`, bare, read-only in every sandbox. */
+  readonly mirrors: string
+  readonly log: string
+  /** Sockets, locks and control directories; gone after a reboot. */
+  readonly runtime: string
+  readonly socket: string
+  /** `<id>/`, the only part of the runtime directory that a sandbox sees (its own, read-only). */
+  readonly control: string
+  /** Files that are copied or built, shipped with the daemon. */
+  readonly templates: string
+}
+
+/** Computes the places of a workspace. */
+export function pathsOf(workspace: Workspace, templates: string): Paths {
+  const { home, runtimeDir } = workspace
+  return {
+    home,
+    config: join(home, 'config.toml'),
+    loops: join(home, 'loops'),
+    mirrors: join(home, 'mirrors'),
+    log: join(home, 'log', 'loopatd.log'),
+    runtime: runtimeDir,
+    socket: workspace.socket,
+    control: join(runtimeDir, 'control'),
+    templates,
+  }
+}
+
+/**
+ * Finds the shipped templates: beside the package when installed, at the top of the checkout otherwise.
+ * @param from URL of a module in the daemon's `dist`
+ */
+export function findTemplates(from: string): string {
+  const packaged = fileURLToPath(new URL('../templates', from))
+  return existsSync(packaged) ? packaged : fileURLToPath(new URL('../../templates', from))
+}
+
+/** Makes the home (0700) with its directories, and the configuration from its template when there is none (W-4). */
+export async function prepareHome(paths: Paths): Promise<void> {
+  await mkdir(paths.home, { recursive: true, mode: 0o700 })
+  await chmod(paths.home, 0o700)
+  for (const directory of [paths.loops, paths.mirrors, join(paths.home, 'log')]) {
+    await mkdir(directory, { recursive: true, mode: 0o700 })
+  }
+  try {
+    await copyFile(join(paths.templates, 'config.toml'), paths.config, constants.COPYFILE_EXCL)
+    await chmod(paths.config, 0o600)
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error
+  }
+}

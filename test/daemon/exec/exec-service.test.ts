@@ -1,0 +1,193 @@
+import { once } from 'node:events'
+import { PassThrough } from 'node:stream'
+import { setTimeout as sleep } from 'node:timers/promises'
+import type { ExecControl } from '@loopatd/protocol'
+import { execRun } from '@loopatd/protocol'
+import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import type { LoopAccess } from '../../../daemon/exec/exec-access.ts'
+import type { ExecIo } from '../../../daemon/exec/exec-io.ts'
+import { ExecService } from '../../../daemon/exec/exec-service.ts'
+import { systemClock } from '../../../daemon/lib/clock.ts'
+import { noProgress } from '../../../daemon/lib/progress.ts'
+import { FakeEngine } from '../../fake/engine.ts'
+
+const never = new AbortController().signal
+
+class Io implements ExecIo {
+  readonly stdin = new PassThrough()
+  readonly stdout = new PassThrough()
+  readonly stderr = new PassThrough()
+  closed = false
+  #listener: (message: ExecControl) => void = () => undefined
+  onControl(listener: (message: ExecControl) => void): () => void {
+    this.#listener = listener
+    return () => {
+      this.#listener = () => undefined
+    }
+  }
+  send(message: ExecControl): void {
+    this.#listener(message)
+  }
+  async close(): Promise<void> {
+    this.closed = true
+  }
+  async text(): Promise<{ stdout: string; stderr: string }> {
+    const read = async (stream: PassThrough) => Buffer.concat(await stream.toArray()).toString()
+    return { stdout: await read(this.stdout), stderr: await read(this.stderr) }
+  }
+}
+
+describe('ExecService', () => {
+  let engine: FakeEngine
+  let service: ExecService
+  let held: number
+  let end: (() => void) | undefined
+  let id: string
+
+  beforeEach(async () => {
+    held = 0
+    end = undefined
+    engine = new FakeEngine({ images: ['localhost/x:1'], networks: ['n'] })
+    const spec = {
+      name: 'c',
+      image: 'localhost/x:1',
+      hostname: 'c',
+      labels: {},
+      command: ['sleep', '1000'],
+      workdir: '/',
+      env: {},
+      mounts: [],
+      keepId: { uid: 2000, gid: 2000 },
+      init: true,
+      network: { kind: 'none' as const },
+      stopTimeoutSeconds: 1,
+    }
+    id = (await engine.container.create(spec)).id
+    await engine.container.start(id)
+    const loops: LoopAccess = {
+      async use(_ref, options) {
+        held += 1
+        end = options.end
+        return { loopId: 'l', container: id, workdir: '/', env: { FROM_LOOP: 'yes' }, release: () => (held -= 1) }
+      },
+    }
+    service = new ExecService({ loops, engine, clock: systemClock })
+  })
+
+  afterEach(async () => {
+    await engine[Symbol.asyncDispose]()
+  })
+
+  const run = (params: object, io?: Io, signal: AbortSignal = never) =>
+    service.run(execRun.params.parse({ loop: 'l', ...params }), io, noProgress, signal)
+
+  it('should collect output apart and pass the exit code and the environment on', async () => {
+    const command = ['sh', '-c', 'echo "out $FROM_LOOP $MINE"; echo err >&2; exit 7']
+    const result = await run({ command, env: { MINE: 'too' } })
+    expect(result).toEqual({ exitCode: 7, stdout: 'out yes too\n', stderr: 'err\n', droppedBytes: 0 })
+    expect(held).toBe(0)
+  })
+
+  it('should feed text to stdin and end it', async () => {
+    expect(await run({ command: ['cat'], stdin: 'hello' })).toMatchObject({ exitCode: 0, stdout: 'hello' })
+  })
+
+  it('should not fail when the command does not read its stdin', async () => {
+    expect(await run({ command: ['true'], stdin: 'x'.repeat(1_000_000) })).toMatchObject({ exitCode: 0 })
+  })
+
+  it('should keep the beginning of long output and count the rest', async () => {
+    const result = await run({
+      command: ['sh', '-c', 'head -c 100000 /dev/zero'],
+      maxOutputBytes: 10,
+      encoding: 'base64',
+    })
+    expect(result).toMatchObject({ stdout: Buffer.alloc(10).toString('base64'), droppedBytes: 99_990 })
+  })
+
+  it('should stream both ways and close the stream afterwards', async () => {
+    const io = new Io()
+    const done = run({ command: ['sh', '-c', 'cat; echo err >&2'] }, io)
+    io.stdin.end('bytes')
+    expect(await io.text()).toEqual({ stdout: 'bytes', stderr: 'err\n' })
+    expect(await done).toEqual({ exitCode: 0, stdout: null, stderr: null, droppedBytes: 0 })
+    expect(io.closed).toBe(true)
+  })
+
+  it('should go on reading a client whose command has closed its stdin', async () => {
+    const io = new Io()
+    const done = run({ command: ['sh', '-c', 'exec <&-; echo ready; sleep 0.2; echo done'] }, io)
+    await once(io.stdout, 'readable')
+    for (let i = 0; i < 50; i += 1) {
+      if (!io.stdin.write(Buffer.alloc(65_536))) await once(io.stdin, 'drain')
+    }
+    io.stdin.end()
+    expect((await io.text()).stdout).toBe('ready\ndone\n')
+    expect(await done).toMatchObject({ exitCode: 0 })
+  })
+
+  it('should forward signals to the command', async () => {
+    const io = new Io()
+    const done = run({ command: ['sh', '-c', 'trap "exit 9" INT; echo ready; while :; do sleep 0.05; done'] }, io)
+    await once(io.stdout, 'readable')
+    io.send({ type: 'signal', signal: 'SIGINT' })
+    expect(await done).toMatchObject({ exitCode: 9 })
+    io.stdout.resume()
+  })
+
+  it('should kill a command that ignores TERM when its request is cancelled', async () => {
+    const io = new Io()
+    const cancel = new AbortController()
+    const done = run(
+      { command: ['sh', '-c', 'trap "" TERM; echo $$; while :; do sleep 0.05; done'] },
+      io,
+      cancel.signal,
+    )
+    const [pid] = (await once(io.stdout, 'data')) as [Buffer]
+    cancel.abort(new Error('cancelled by the test'))
+    await expect(done).rejects.toThrow('cancelled by the test')
+    expect(() => process.kill(Number(pid.toString()), 0)).toThrow('ESRCH')
+    expect(held).toBe(0)
+  })
+
+  it('should end the command when the client closes its stream', async () => {
+    const io = new Io()
+    const done = run({ command: ['sh', '-c', 'while :; do echo x; sleep 0.01; done'] }, io)
+    await once(io.stdout, 'readable')
+    io.stdout.destroy()
+    await expect(done).rejects.toMatchObject({ code: 'cancelled' })
+    expect(io.closed).toBe(true)
+  })
+
+  it('should let go of a loop that is about to stop', async () => {
+    const done = run({ command: ['sleep', '1000'] })
+    await sleep(100)
+    end?.()
+    await expect(done).rejects.toMatchObject({ code: 'cancelled' })
+    expect(held).toBe(0)
+  })
+
+  it('should tell a missing program from one that cannot be executed', async () => {
+    await expect(run({ command: ['/no/such/program'] })).rejects.toMatchObject({ code: 'exec_not_found' })
+    await expect(run({ command: ['/etc/passwd'] })).rejects.toMatchObject({ code: 'exec_not_executable' })
+  })
+
+  it('should never make up an exit code when the engine goes away', async () => {
+    const done = run({ command: ['sleep', '1000'] })
+    await sleep(100)
+    engine.disconnect()
+    await expect(done).rejects.toMatchObject({ kind: 'connection_lost' })
+  })
+
+  it('should say so when the loop has stopped', async () => {
+    await engine.container.stop(id, 0)
+    await expect(run({ command: ['true'] })).rejects.toMatchObject({ code: 'loop_not_running' })
+  })
+
+  it('should refuse a terminal without a stream, and text beside a stream', async () => {
+    await expect(run({ command: ['true'], tty: { cols: 80, rows: 24 } })).rejects.toMatchObject({
+      code: 'invalid_params',
+    })
+    await expect(run({ command: ['true'], stdin: 'x' }, new Io())).rejects.toMatchObject({ code: 'invalid_params' })
+  })
+})
