@@ -32,14 +32,16 @@ PASS_ON="TERM LANG LC_ALL COLUMNS NO_COLOR FORCE_COLOR CI
 # as_user NAME COMMAND...: root runs COMMAND as NAME with a clean environment. COMMAND may begin with VAR=value words.
 as_user() {
   as_name=$1
+  as_home=$(user_field "$as_name" 6)
+  as_node=$(command -v node) || as_node=/usr/bin/node
   shift
   for as_variable in $PASS_ON; do
     eval "as_value=\${$as_variable-}"
     [ -z "$as_value" ] || set -- "$as_variable=$as_value" "$@"
   done
   setpriv --reuid "$as_name" --regid "$(user_field "$as_name" 4)" --init-groups env -i \
-    HOME="$(user_field "$as_name" 6)" USER="$as_name" LOGNAME="$as_name" SHELL=/bin/sh \
-    PATH="/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin" \
+    HOME="$as_home" USER="$as_name" LOGNAME="$as_name" SHELL=/bin/sh \
+    PATH="$as_home/.local/bin:${as_node%/*}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin" \
     XDG_RUNTIME_DIR="$(runtime_dir "$as_name")" "$@"
 }
 

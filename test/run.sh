@@ -9,31 +9,40 @@ set -eu
 cd "$(dirname "$0")/.."
 . systemd/lib.sh
 
-# sum REPORT...: one closing line over vitest's JSON reports. A file that could not be loaded counts as one failure.
+# COMPLETE REPORT...: one closing line over vitest's JSON reports. A file that could not be loaded counts as one failure,
+# and so does a test that was skipped, unless the reader asked for a part of the suites only.
+# shellcheck disable=SC2016 # JavaScript
 SUM='
+const [complete, ...files] = process.argv.slice(1)
 let passed = 0
 let failed = 0
-for (const file of process.argv.slice(1)) {
+for (const file of files) {
   const report = JSON.parse(require("node:fs").readFileSync(file, "utf8"))
   const unloaded = report.testResults.filter((t) => t.status === "failed" && t.assertionResults.length === 0).length
   passed += report.numPassedTests
   failed += report.numFailedTests + unloaded
+  if (complete === "yes" && report.numPendingTests > 0) {
+    console.error(`${report.numPendingTests} tests were skipped`)
+    failed += report.numPendingTests
+  }
 }
-console.log(`${passed} passed, ${failed} failed`)'
+console.log(`${passed} passed, ${failed} failed`)
+process.exitCode = failed === 0 ? 0 : 1'
 
 # Runs the two projects one after the other in the current directory, as the current user; "$@" goes to vitest.
 # shellcheck disable=SC2016 # expanded by the shell that runs it
 SUITES='
-  sum=$1 status=0
+  sum=$1 status=0 complete=yes
   shift
+  [ $# = 0 ] || { complete=no && set -- --passWithNoTests "$@"; }
   reports=$(mktemp -d)
   trap "rm -rf \"$reports\"" EXIT
   for project in unit podman; do
-    node_modules/.bin/vitest run --config test/vitest.config.ts --project "$project" --passWithNoTests \
+    node_modules/.bin/vitest run --config test/vitest.config.ts --project "$project" \
       --reporter=default --reporter=json --outputFile.json="$reports/$project.json" "$@" </dev/null || status=1
     [ -s "$reports/$project.json" ] || { echo "vitest ended early in project $project" >&2; exit 1; }
   done
-  node -e "$sum" "$reports/unit.json" "$reports/podman.json"
+  node -e "$sum" "$complete" "$reports/unit.json" "$reports/podman.json" || status=1
   exit $status'
 
 # uids_of NAME: "first last" of each range of user ids that belong to this user, its subordinate ones included.
@@ -78,6 +87,8 @@ remove_stale_users() {
   done
 }
 
+# Colour only for a terminal; a CI environment alone is none.
+[ -t 1 ] || export NO_COLOR=1
 need_node
 sh systemd/prepare-host.sh --tests
 install_dependencies
