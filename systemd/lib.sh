@@ -59,7 +59,7 @@ install_dependencies() {
   lock_sum=$(cksum <package-lock.json)
   if [ "$lock_sum" != "$(cat node_modules/.loopat-lock 2>/dev/null)" ]; then
     say "installing the dependencies (npm ci)"
-    npm ci --ignore-scripts --no-audit --no-fund --loglevel=error
+    npm ci --ignore-scripts --no-update-notifier --no-audit --no-fund --loglevel=error
     echo "$lock_sum" >node_modules/.loopat-lock
   fi
 }
