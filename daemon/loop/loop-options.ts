@@ -1,0 +1,59 @@
+import type { LoopInfo } from '@loopatd/protocol'
+import type { Engine } from '../engine/engine.ts'
+import type { RepoAccess } from '../git/repo-access.ts'
+import type { LeaseRegister } from '../idle/lease.ts'
+import type { Clock } from '../lib/clock.ts'
+import type { OnProgress } from '../lib/progress.ts'
+import type { Logger } from '../log.ts'
+import type { Paths } from '../paths.ts'
+import type { LoopStore } from './loop-store.ts'
+
+/** An image that is in the engine's store. */
+export interface LoopImage {
+  /** Fully qualified name. */
+  readonly tag: string
+  /** Plain hex. */
+  readonly id: string
+}
+
+/** Images, as the loops need them. */
+export interface LoopImages {
+  /**
+   * Makes sure that the sandbox image of the workspace is there; may build for minutes.
+   * @throws `image_build_failed`, `image_unavailable`, `engine_unavailable`, `engine_failed`, or the signal's reason
+   */
+  ensure(onProgress: OnProgress, signal: AbortSignal): Promise<LoopImage>
+
+  /** The same for an image that a loop names; fetches it when it is missing. */
+  ensureNamed(image: string, onProgress: OnProgress, signal: AbortSignal): Promise<LoopImage>
+
+  /**
+   * Plain id of the image that {@link ensure} (without a name) or {@link ensureNamed} would give, as far as it is known
+   * without asking the engine; undefined otherwise. A running loop is compared with this.
+   */
+  known(image?: string): string | undefined
+}
+
+/** A loop was created, changed or removed. */
+export interface LoopChange {
+  readonly loop: LoopInfo
+  readonly removed: boolean
+}
+
+/** What the loop service is made of. */
+export interface LoopServiceOptions {
+  readonly engine: Engine
+  readonly store: LoopStore
+  readonly images: LoopImages
+  readonly repos: RepoAccess
+  readonly leases: LeaseRegister
+  readonly clock: Clock
+  readonly log: Logger
+  readonly paths: Pick<Paths, 'loops' | 'control'>
+  /** Name of the workspace, as in labels. */
+  readonly workspace: string
+  /** Who new loops belong to. */
+  readonly user: string
+  /** Is told of every change, once. Must not throw. */
+  readonly onChange: (change: LoopChange) => void
+}
