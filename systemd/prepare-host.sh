@@ -76,11 +76,10 @@ device_missing() { # PATH DRIVER
   fi
 }
 
-# What only root can do and is not done yet, as words for the reader.
+# What only root can do and is not done yet, as words for the reader. Loops run without /dev/fuse, so it alone is no task.
 open_tasks() {
   [ -z "$packages" ] || echo "packages: $packages"
   [ -z "$user" ] || { has_range /etc/subuid && has_range /etc/subgid; } || echo "subordinate ids for $user"
-  ! device_missing /dev/fuse fuse || echo "/dev/fuse for everyone"
   ! device_missing /dev/net/tun tun || echo "/dev/net/tun for everyone"
 }
 
@@ -190,7 +189,9 @@ else
     if command -v sudo >/dev/null 2>&1 && sudo -n true 2>/dev/null; then
       sudo -n sh "$@"
     else
-      printf '%s\n' "This machine needs, once, as root:" "$tasks" "Run this, then try again:" "  sudo sh $*" >&2
+      command="sudo sh $*"
+      command -v sudo >/dev/null 2>&1 || command="su -c 'sh $*'"
+      printf '%s\n' "This machine needs, once, as root:" "$tasks" "Run this, then try again:" "  $command" >&2
       exit 1
     fi
   fi

@@ -49,7 +49,7 @@ TAKE_BUNDLE='
     if [ -n "$3" ]; then git -C "$2" remote set-url origin "$3"; else git -C "$2" remote remove origin; fi
   else
     git -C "$2" fetch -q "$1" HEAD
-    git -C "$2" merge -q --ff-only FETCH_HEAD >/dev/null ||
+    git -C "$2" merge -q --ff-only FETCH_HEAD >/dev/null 2>&1 ||
       echo "warning: $2 has changes of its own and stays as it is" >&2
   fi'
 
@@ -67,11 +67,12 @@ TAKE_FILES='
   git --work-tree="$tree/files" add -A
   new=$(git write-tree)
   unset GIT_INDEX_FILE
-  [ "$new" != "$(git rev-parse -q --verify "HEAD^{tree}" || :)" ] || exit 0
-  head=$(git rev-parse -q --verify HEAD || :)
-  commit=$(git -c user.name=quickstart -c user.email=quickstart@localhost commit-tree "$new" ${head:+-p "$head"} \
+  last=$(git rev-parse -q --verify refs/quickstart/files || :)
+  [ -z "$last" ] || [ "$new" != "$(git rev-parse "$last^{tree}")" ] || exit 0
+  commit=$(git -c user.name=quickstart -c user.email=quickstart@localhost commit-tree "$new" ${last:+-p "$last"} \
     -m "Copy of the files that npm run quickstart was started from")
-  git merge -q --ff-only "$commit" >/dev/null ||
+  git update-ref refs/quickstart/files "$commit"
+  git merge -q --ff-only "$commit" >/dev/null 2>&1 ||
     echo "warning: $1 has changes of its own and stays as it is" >&2'
 
 # hand_over USER DIRECTORY: gives USER, in DIRECTORY, a clone of what is here; a second time, brings it up to date.
