@@ -1,0 +1,72 @@
+import { existsSync, readdirSync } from 'node:fs'
+import { join } from 'node:path'
+import { ERRORS, EXIT, METHODS, NOTIFICATIONS, VERSION } from '@loopatd/protocol'
+import { describe, expect, it } from 'vitest'
+import { ROOT, read } from './source.ts'
+
+const readme = read('README.md')
+
+describe('README', () => {
+  it('should list every error with its number and its exit code', () => {
+    for (const [name, { number, exit }] of Object.entries(ERRORS)) {
+      expect(readme).toMatch(new RegExp(`^\\| ${number} \\| \`${name}\` \\| ${EXIT[exit].code} \\|`, 'm'))
+    }
+  })
+
+  it('should list every exit code', () => {
+    for (const { code } of Object.values(EXIT)) expect(readme).toMatch(new RegExp(`^\\| ${code} \\|`, 'm'))
+  })
+
+  it('should list every command', () => {
+    for (const file of readdirSync(join(ROOT, 'client/cli/command'))) {
+      const name = file.replace(/\.ts$/, '')
+      expect(readme, file).toMatch(new RegExp(`loopctl ${name}\\b`))
+    }
+  })
+
+  it('should point only at files that exist', () => {
+    const links = [...readme.matchAll(/\]\((?!https?:|#)([^)#]+)\)/g)].map(([, path = '']) => path)
+    expect(links.filter((path) => !existsSync(join(ROOT, path)))).toEqual([])
+  })
+})
+
+describe('tables', () => {
+  it.each([
+    ['methods', METHODS],
+    ['notifications', NOTIFICATIONS],
+  ])('should be sorted and true to their names: %s', (_what, table) => {
+    const names = Object.keys(table)
+    expect(names).toEqual([...names].sort())
+    expect(Object.values(table).map((entry) => ('method' in entry ? entry.method : entry.notification))).toEqual(names)
+  })
+
+  it('should list the errors of a method sorted and once', () => {
+    for (const { errors } of Object.values(METHODS)) expect([...errors]).toEqual([...new Set<string>(errors)].sort())
+  })
+})
+
+describe('packages', () => {
+  it('should all have the version of the product', () => {
+    for (const path of ['package.json', 'protocol/package.json', 'client/package.json', 'daemon/package.json']) {
+      expect(JSON.parse(read(path)), path).toMatchObject({ version: VERSION, license: 'Apache-2.0' })
+    }
+  })
+
+  it('should hold nothing at the top but what has its place there', () => {
+    const fixed = [
+      'LICENSE',
+      'README.md',
+      'client',
+      'daemon',
+      'package.json',
+      'protocol',
+      'systemd',
+      'templates',
+      'test',
+    ]
+    const allowed = [...fixed, 'package-lock.json', 'biome.json', 'tsconfig.json', 'tsconfig.base.json', 'node_modules']
+    const found = readdirSync(ROOT).filter((name) => !name.startsWith('.'))
+    expect(found.filter((name) => !allowed.includes(name))).toEqual([])
+    expect(fixed.filter((name) => !found.includes(name))).toEqual([])
+  })
+})
