@@ -1,14 +1,16 @@
-import type { LoopRepo } from '@loopatd/protocol'
-import type { z } from 'zod'
+import type { LoopInfo } from '@loopatd/protocol'
 import type { OnProgress } from '../lib/progress.ts'
 import type { RunInLoop } from './run-in-loop.ts'
+
+/** A loop's repository, as it is kept in the loop's metadata. */
+export type LoopRepo = NonNullable<LoopInfo['repo']>
 
 /** What to clone, and where to. */
 export interface CloneRequest {
   /** An `https://` or `ssh://` URL, `user@host:path`, an absolute path, or a roster name. */
   readonly source: string
   /** Branch, tag or commit to start from; default: the origin's default branch. */
-  readonly ref?: string
+  readonly ref?: string | undefined
   /** The branch to make, `loop/…`. */
   readonly branch: string
   /** Absolute path of an existing, empty directory on the host: `<home>/loops/<id>/workdir`. */
@@ -17,11 +19,11 @@ export interface CloneRequest {
 
 /** A finished clone. */
 export interface CloneResult {
-  readonly repo: z.infer<typeof LoopRepo>
+  readonly repo: LoopRepo
   readonly branch: string
 }
 
-/** Work in a loop that is nowhere else. Both lists are capped; their last entry then says how many more there are. */
+/** Work in a loop that is nowhere else. Both lists are capped; the last entry then says that there is more. */
 export interface UnpromotedWork {
   /** `<short id> <subject>` each. */
   readonly commits: string[]
@@ -33,7 +35,8 @@ export interface UnpromotedWork {
 export interface RepoAccess {
   /**
    * Brings the mirror of the source up to date and fills `workdir` with a clone that borrows its objects. When it
-   * fails or is aborted, `workdir` is empty again.
+   * fails or is aborted, `workdir` is empty again. The clone of an empty remote is on an unborn branch, and its
+   * `start` is the null id.
    * @throws `repo_invalid`, `repo_unavailable`, `git_failed`, `storage_failed`, or the reason of the signal
    */
   clone(request: CloneRequest, onProgress: OnProgress, signal: AbortSignal): Promise<CloneResult>
@@ -45,14 +48,15 @@ export interface RepoAccess {
   mirrorPath(mirror: string): string
 
   /**
-   * Looks from inside the loop for work that is on no remote: uncommitted files, commits, stashes.
+   * Looks from inside the loop for work that is on no remote and not kept in the mirror: uncommitted files, commits,
+   * stashes.
    * @throws `git_failed` when it cannot be told
    */
   unpromoted(run: RunInLoop, signal: AbortSignal): Promise<UnpromotedWork>
 
   /**
-   * Copies the `loop/*` branches of the loop's clone into the mirror. Only a bundle crosses; no git runs on the host in
-   * a directory that the loop can write.
+   * Copies the `loop/*` branches of the loop's clone that hold something new into the mirror. Only a bundle crosses; no
+   * git runs on the host in a directory that the loop can write.
    * @returns the branches copied
    * @throws `git_failed`, `storage_failed`
    */
