@@ -12,6 +12,19 @@ export const FRAME_HEADER_BYTES = 5
 /** Largest payload of a frame, in bytes; larger ones are a protocol error. */
 export const MAX_FRAME_BYTES = 1_048_576
 
+/**
+ * Bytes of stdin that a client should have outstanding at most. The daemon reports what was consumed with control
+ * messages ({@link StreamAck}). A client that keeps to the window can always be heard: its control messages never queue
+ * behind stdin that nobody reads. One that does not is slowed down once the daemon holds this much.
+ */
+export const STREAM_WINDOW_BYTES = 1_048_576
+
+/** Control message from the daemon: so many more bytes of stdin were consumed. Clients ignore types they don't know. */
+export interface StreamAck {
+  readonly type: 'ack'
+  readonly bytes: number
+}
+
 /** A decoded frame. */
 export interface Frame {
   readonly channel: Channel

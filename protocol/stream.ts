@@ -4,6 +4,7 @@
  * A client asks for a stream with `stream/open`, connects a second time to the same socket, and sends
  * `STREAM <token>\n` as its first bytes. From then on both sides send frames (see `frame.ts`). The client names the
  * stream in the request that uses it, `exec/run` for one. The daemon closes the connection when all output is sent.
+ * stdin is subject to a window, `STREAM_WINDOW_BYTES` in `frame.ts`. Losing the connection ends what uses the stream.
  */
 import { z } from 'zod'
 import { defineMethod } from './method.ts'

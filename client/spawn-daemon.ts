@@ -1,0 +1,170 @@
+/** Starting the daemon when none answers. */
+import { spawn } from 'node:child_process'
+import { accessSync, closeSync, constants, fstatSync, mkdirSync, openSync, readSync } from 'node:fs'
+import { createRequire } from 'node:module'
+import type { Socket } from 'node:net'
+import { delimiter, dirname, join, resolve } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { EXIT, isLoopatError, LoopatError } from '@loopatd/protocol/error'
+import type { Workspace } from '@loopatd/protocol/socket'
+import { dial } from './dial.ts'
+
+/** Milliseconds that a daemon may take until its socket answers. */
+const START_MS = 15_000
+/** Milliseconds between two looks at the socket. */
+const POLL_MS = 50
+/** Bytes of the daemon's last words that are shown. */
+const TAIL_BYTES = 2000
+
+/** How to start the daemon. */
+export interface AutostartOptions {
+  /** Program to start; default: what {@link findDaemon} finds. */
+  readonly command?: string | undefined
+  /** Told once, before the daemon is started. */
+  readonly onStarting?: ((command: string) => void) | undefined
+  /** Milliseconds until the daemon must answer. */
+  readonly timeoutMs?: number | undefined
+}
+
+function isExecutable(path: string): boolean {
+  try {
+    accessSync(path, constants.X_OK)
+    return true
+  } catch (error) {
+    if (error instanceof Error && 'code' in error) return false
+    throw error
+  }
+}
+
+/** `bin/loopatd` of the daemon's package next to this one, when it is installed. */
+function packagedDaemon(): string | undefined {
+  try {
+    const manifest = createRequire(import.meta.url).resolve('@loopatd/daemon/package.json')
+    return join(dirname(manifest), 'bin', 'loopatd')
+  } catch (error) {
+    if (error instanceof Error && 'code' in error) return undefined
+    throw error
+  }
+}
+
+/**
+ * Finds the program `loopatd`: the environment's `LOOPATD`, the daemon's package beside this one, or `PATH`.
+ * @returns an absolute path, or undefined when it is not installed
+ */
+export function findDaemon(env: Readonly<Record<string, string | undefined>> = process.env): string | undefined {
+  if (env.LOOPATD) return resolve(env.LOOPATD)
+  const inPath = (env.PATH ?? '').split(delimiter).filter((directory) => directory.startsWith('/'))
+  const candidates = [packagedDaemon(), ...inPath.map((directory) => join(directory, 'loopatd'))]
+  return candidates.find((candidate) => candidate !== undefined && isExecutable(candidate))
+}
+
+/**
+ * Starts the daemon of a workspace, detached, and waits until its socket answers. Clients that do so at the same time
+ * all succeed: one daemon wins, the others leave.
+ * @returns a connection to it
+ * @throws LoopatError `daemon_unreachable` with the daemon's last words when it ends or does not answer in time
+ */
+export async function spawnDaemon(
+  workspace: Workspace,
+  options: AutostartOptions = {},
+  signal?: AbortSignal,
+): Promise<Socket> {
+  const command = options.command ?? findDaemon()
+  if (command === undefined) {
+    throw new LoopatError('daemon_unreachable', 'no daemon runs, and the program loopatd is not found', {
+      next: 'Install @loopatd/daemon, or set LOOPATD to the path of loopatd.',
+    })
+  }
+  options.onStarting?.(command)
+  const limitMs = options.timeoutMs ?? START_MS
+  const words = openWords(workspace)
+  try {
+    const child = new DaemonProcess(command, words?.descriptor)
+    return await waitForSocket({ path: workspace.socket, child, limitMs, tail: () => readTail(words) }, signal)
+  } finally {
+    if (words !== undefined) closeSync(words.descriptor)
+  }
+}
+
+/** The started process, as far as its starter cares. */
+class DaemonProcess {
+  /** How it ended; undefined while it runs. */
+  ended: string | undefined
+  /** Whether it left because another daemon has the workspace. */
+  gaveWay = false
+
+  constructor(command: string, output: number | undefined) {
+    // A session of its own: Ctrl-C in the terminal that happened to start it must not reach it.
+    const child = spawn(command, [], {
+      cwd: '/',
+      detached: true,
+      stdio: ['ignore', output ?? 'ignore', output ?? 'ignore'],
+    })
+    child.once('error', (error) => {
+      this.ended ??= `${command} cannot be started: ${error.message}`
+    })
+    child.once('exit', (code, signal) => {
+      this.gaveWay = code === EXIT.conflict.code
+      this.ended ??= signal === null ? `it exited with code ${code}` : `it was ended by ${signal}`
+    })
+    child.unref()
+  }
+}
+
+interface Wait {
+  readonly path: string
+  readonly child: DaemonProcess
+  readonly limitMs: number
+  readonly tail: () => string
+}
+
+async function waitForSocket({ path, child, limitMs, tail }: Wait, signal?: AbortSignal): Promise<Socket> {
+  const deadline = performance.now() + limitMs
+  for (;;) {
+    // Looked at before the socket: a daemon that ends between the two looks may have been answering.
+    const { ended, gaveWay } = child
+    try {
+      return await dial(path, signal)
+    } catch (error) {
+      if (!isLoopatError(error, 'daemon_unreachable')) throw error
+    }
+    if (ended !== undefined && !gaveWay) throw startFailed(`the daemon did not start: ${ended}`, tail())
+    if (performance.now() > deadline) throw startFailed(`the daemon did not answer within ${limitMs} ms`, tail())
+    await sleep(POLL_MS)
+  }
+}
+
+function startFailed(message: string, tail: string): LoopatError {
+  return new LoopatError('daemon_unreachable', tail === '' ? message : `${message}\n${tail}`, {
+    next: 'Run `loopatd` in the foreground to see what is wrong, and `loopctl doctor` for this host.',
+  })
+}
+
+/** Where the daemon writes what it cannot log: crashes, and why it does not start. */
+interface Words {
+  readonly descriptor: number
+  /** Size before this start. */
+  readonly offset: number
+}
+
+/** Opens the file for the daemon's stderr. A workspace that cannot be written must not hide why the daemon fails. */
+function openWords(workspace: Workspace): Words | undefined {
+  try {
+    const directory = join(workspace.home, 'log')
+    mkdirSync(directory, { recursive: true, mode: 0o700 })
+    const descriptor = openSync(join(directory, 'loopatd.stderr'), 'a+', 0o600)
+    return { descriptor, offset: fstatSync(descriptor).size }
+  } catch (error) {
+    if (error instanceof Error && 'code' in error) return undefined
+    throw error
+  }
+}
+
+function readTail(words: Words | undefined): string {
+  if (words === undefined) return ''
+  const { size } = fstatSync(words.descriptor)
+  const start = Math.max(words.offset, size - TAIL_BYTES)
+  const buffer = Buffer.alloc(Math.max(0, size - start))
+  const read = readSync(words.descriptor, buffer, 0, buffer.length, start)
+  return buffer.toString('utf8', 0, read).trim()
+}
