@@ -18,6 +18,8 @@ PACKAGES="podman:podman uidmap:newuidmap crun:crun conmon:conmon fuse-overlayfs:
   netavark:/usr/lib/podman/netavark aardvark-dns:/usr/lib/podman/aardvark-dns catatonit:catatonit
   iptables:iptables iproute2:ip mmdebstrap:mmdebstrap git:git openssh-client:ssh util-linux:flock
   ca-certificates:/etc/ssl/certs/ca-certificates.crt"
+# From podman 5 on, pasta makes the rootless network and netavark speaks nftables.
+PACKAGES_PODMAN5="passt:pasta nftables:nft"
 # With systemd as init, a user without a graphical session has a message bus only through this one.
 PACKAGES_SYSTEMD="dbus-user-session:/usr/lib/systemd/user/dbus.socket"
 PACKAGES_TESTS="openssh-server:/usr/sbin/sshd"
@@ -51,8 +53,16 @@ has_static_busybox() {
   [ -x /bin/busybox ] && ! head -c 4096 /bin/busybox | grep -aq '/ld-\(linux\|musl\)'
 }
 
+# Releases that come with podman 4.
+has_podman4() (
+  # shellcheck source=/dev/null
+  [ -r /etc/os-release ] && . /etc/os-release
+  case ${ID-}-${VERSION_ID-} in debian-12 | ubuntu-2[34].*) true ;; *) false ;; esac
+)
+
 missing_packages() {
   wanted=$PACKAGES
+  has_podman4 || wanted="$wanted $PACKAGES_PODMAN5"
   [ ! -d /run/systemd/system ] || wanted="$wanted $PACKAGES_SYSTEMD"
   [ -z "$tests" ] || wanted="$wanted $PACKAGES_TESTS"
   for pair in $wanted; do
