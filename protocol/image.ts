@@ -7,6 +7,7 @@ export const ImageInfo = z.strictObject({
   source: z
     .enum(['built', 'named'])
     .describe('`built` from the shipped recipe, or `named` by `image.name` of the configuration.'),
+  base: z.string().nullable().describe('What it is based on, for people; null for a named image.'),
   present: z.boolean(),
   building: z.boolean().describe('Whether it is being made right now.'),
   id: z.string().nullable().describe('Plain hex id, when it is present.'),
