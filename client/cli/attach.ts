@@ -1,0 +1,142 @@
+import { pipeline } from 'node:stream/promises'
+import type { ExecProcess, ExecSpawnParams, LoopatClient } from '@loopatd/client'
+import { LoopatError } from '@loopatd/protocol/error'
+import type { Context, Input } from './context.ts'
+import { signalExitCode } from './exit.ts'
+import type { Signal } from './signals.ts'
+import { Terminal } from './terminal.ts'
+
+/** A second Ctrl-C within this time ends the command whether it wants to or not, in milliseconds. */
+const INSIST_MS = 2_000
+
+/** What is run, and how it is joined to this program's streams. */
+export interface Attachment {
+  readonly params: ExecSpawnParams
+  /** Whether stdin goes to the command; otherwise it finds the end of its input at once. */
+  readonly stdin: boolean
+  /** Whether the command gets a terminal. */
+  readonly tty: boolean
+}
+
+/**
+ * Runs a command in a loop with this program's stdin, stdout, stderr and signals, and sets the exit code.
+ * @throws LoopatError when the command could not be run or was ended by the user's insistence
+ */
+export async function attach(client: LoopatClient, { params, ...how }: Attachment, context: Context): Promise<void> {
+  const onProgress = context.output.progress.update.bind(context.output.progress)
+  // While the loop starts, an interrupt means this program; once the command runs, it means the command.
+  if (params.start !== false) await client.loop.start({ loop: params.loop }, { signal: context.signal, onProgress })
+  const terminal = how.tty ? new Terminal(context) : undefined
+  const cancel = new AbortController()
+  const tty = terminal === undefined ? {} : { tty: terminal.size }
+  const command = await client.exec.spawn(
+    { ...params, ...tty },
+    { signal: AbortSignal.any([context.signal, cancel.signal]), onProgress },
+  )
+  const end = forwardSignals(command, { cancel, tty: how.tty }, context)
+  let clean = false
+  try {
+    context.output.progress.clear()
+    const stopResize = terminal?.onResize((size) => command.resize(size))
+    terminal?.enter(command.stdout)
+    try {
+      context.exitCode = await follow(command, { stdin: how.stdin, cancel }, context)
+      clean = true
+    } finally {
+      stopResize?.()
+    }
+  } finally {
+    end()
+    terminal?.restore({ clean })
+    await command[Symbol.asyncDispose]()
+  }
+}
+
+/**
+ * Sends signals into the loop. The second SIGINT within {@link INSIST_MS} ends the command's process group instead. A
+ * shell on a terminal takes no SIGTERM and may be stuck: there, SIGTERM and SIGHUP end it too.
+ * @returns stops that
+ */
+function forwardSignals(
+  command: ExecProcess,
+  { cancel, tty }: { cancel: AbortController; tty: boolean },
+  context: Context,
+): () => void {
+  let lastInterrupt = Number.NEGATIVE_INFINITY
+  return context.signals.take((signal: Signal) => {
+    if (cancel.signal.aborted) context.exit(signalExitCode(signal))
+    const insists = signal === 'SIGINT' && context.now() - lastInterrupt < INSIST_MS
+    if (signal === 'SIGINT') lastInterrupt = context.now()
+    if (insists || (tty && signal !== 'SIGINT')) cancel.abort(new LoopatError('cancelled', 'interrupted'))
+    else command.kill(signal)
+  })
+}
+
+/** Passes everything on until the command has ended and its output is written. @returns its exit code */
+async function follow(
+  command: ExecProcess,
+  { stdin, cancel }: { stdin: boolean; cancel: AbortController },
+  context: Context,
+): Promise<number> {
+  const { stdout, stderr } = context
+  const output = Promise.all([
+    pipeline(command.stdout, stdout, { end: false }),
+    pipeline(command.stderr, stderr, { end: false }),
+  ])
+  const outputFailed = async (cause: unknown): Promise<never> => {
+    const local = stdout.errored ?? stderr.errored
+    if (local != null) {
+      cancel.abort(new LoopatError('cancelled', 'the output of the command cannot be written'))
+      throw local
+    }
+    // Why the command could not be run, when that is the reason, says more than that its output broke off.
+    await command.exit
+    throw new LoopatError('daemon_unreachable', 'the output of the command broke off', { cause })
+  }
+  const input = stdin ? feed(context.stdin, command) : endInput(command)
+  try {
+    const ended = Promise.all([command.exit, output.catch(outputFailed)])
+    const [{ exitCode }] = await Promise.race([ended, input.failed])
+    return exitCode
+  } finally {
+    input.release()
+  }
+}
+
+interface Feeding {
+  /** Rejects when the input cannot be read; otherwise pending for ever. */
+  readonly failed: Promise<never>
+  release(): void
+}
+
+/**
+ * Passes input on for as long as the command takes it: one that ends, or closes its stdin, is no failure, and what it
+ * did not take stays unread.
+ */
+function feed(input: Input, { stdin }: ExecProcess): Feeding {
+  let onError: (error: Error) => void = () => undefined
+  const failed = new Promise<never>((_resolve, reject) => {
+    onError = reject
+  })
+  const stop = () => {
+    input.unpipe(stdin)
+    input.pause()
+  }
+  input.once('error', onError)
+  stdin.once('error', stop)
+  stdin.once('close', stop)
+  input.pipe(stdin)
+  return {
+    failed,
+    release: () => {
+      input.off('error', onError)
+      stop()
+    },
+  }
+}
+
+function endInput({ stdin }: ExecProcess): Feeding {
+  stdin.once('error', () => undefined)
+  stdin.end()
+  return { failed: new Promise<never>(() => undefined), release: () => undefined }
+}

@@ -1,0 +1,28 @@
+import { type Command, Option } from 'commander'
+import type { Context } from '../context.ts'
+import { loopTable } from '../loop-table.ts'
+
+interface Options {
+  readonly all?: boolean
+  readonly archived?: boolean
+  readonly json?: boolean
+}
+
+/** `loopctl ls` */
+export function configure(command: Command, context: Context): void {
+  command
+    .option('-a, --all', 'archived loops too')
+    .addOption(new Option('--archived', 'only archived loops').conflicts('all'))
+    .option('--json', 'an array of loops')
+    .action((options: Options) => list(options, context))
+}
+
+async function list({ all, archived, json }: Options, context: Context): Promise<void> {
+  const which = archived ? 'only' : all ? 'include' : 'exclude'
+  const { loops } = await context.withClient((client) =>
+    client.loop.list({ archived: which }, { signal: context.signal }),
+  )
+  if (json) context.output.json(loops)
+  else if (loops.length > 0) context.output.text(loopTable(loops, context))
+  else context.output.note(archived ? 'No loop is archived.' : 'No loops. Make one with: loopctl create TITLE')
+}

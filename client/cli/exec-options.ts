@@ -1,0 +1,51 @@
+import type { ExecSpawnParams } from '@loopatd/client'
+import { type Command, InvalidArgumentError } from 'commander'
+
+/** Options that `exec` and `shell` share. */
+export interface ExecOptions {
+  readonly user?: string
+  readonly workdir?: string
+  readonly env?: Readonly<Record<string, string | undefined>>
+  readonly start: boolean
+}
+
+/** Adds the options that `exec` and `shell` share. */
+export function addExecOptions(command: Command): Command {
+  return command
+    .option('-u, --user <user>', 'user inside (default: the user of the image)')
+    .option('-w, --workdir <directory>', 'absolute directory inside (default: the workdir)')
+    .option('-e, --env <name=value>', 'set a variable; a name alone takes its value from here; repeatable', variable)
+    .option('--no-start', 'fail when the loop is stopped')
+}
+
+/** One `-e`, added to those before it. Undefined stands for "as it is here". */
+function variable(
+  text: string,
+  before: Readonly<Record<string, string | undefined>> = {},
+): Readonly<Record<string, string | undefined>> {
+  const [, name, value] = /^([A-Za-z_][A-Za-z0-9_]*)(?:=(.*))?$/s.exec(text) ?? []
+  if (name === undefined) throw new InvalidArgumentError('It must be NAME=VALUE or NAME.')
+  return { ...before, [name]: value }
+}
+
+/**
+ * Params of `exec/run` that the options stand for.
+ * @param env environment of loopctl; a variable that it does not have is not set
+ */
+export function execParams(
+  loop: string,
+  command: readonly string[],
+  { options, env }: { options: ExecOptions; env: Readonly<Record<string, string | undefined>> },
+): ExecSpawnParams {
+  const wanted = Object.entries(options.env ?? {}).flatMap(([name, value = env[name]]) =>
+    value === undefined ? [] : [[name, value] as const],
+  )
+  return {
+    loop,
+    command: [...command],
+    ...(options.user === undefined ? {} : { user: options.user }),
+    ...(options.workdir === undefined ? {} : { cwd: options.workdir }),
+    ...(wanted.length === 0 ? {} : { env: Object.fromEntries(wanted) }),
+    start: options.start,
+  }
+}

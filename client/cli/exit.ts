@@ -1,0 +1,50 @@
+import { EXIT, isLoopatError } from '@loopatd/protocol/error'
+
+/** The commands that hand on the exit code of a command inside: their own failures get codes of their own. */
+const RUNNERS: ReadonlySet<string> = new Set(['exec', 'shell'])
+
+/** Errors that tell about the command, not about us. */
+const ABOUT_THE_COMMAND: ReadonlySet<number> = new Set([
+  EXIT.notExecutable.code,
+  EXIT.commandNotFound.code,
+  EXIT.interrupted.code,
+])
+
+/** Bad arguments of `loopctl`. */
+export class UsageError extends Error {
+  override readonly name = 'UsageError'
+  /** What to do next. */
+  readonly next: string | undefined
+
+  /** @param next what to do next: a command as a rule */
+  constructor(message: string, next?: string) {
+    super(message)
+    this.next = next
+  }
+}
+
+/** Exit code of a process that ended because of a signal. */
+export function signalExitCode(signal: 'SIGHUP' | 'SIGINT' | 'SIGPIPE' | 'SIGTERM'): number {
+  return 128 + { SIGHUP: 1, SIGINT: 2, SIGPIPE: 13, SIGTERM: 15 }[signal]
+}
+
+/** Reports whether an error says that nobody reads our output any more; that is not worth a message. */
+export function isBrokenPipe(error: unknown): boolean {
+  return error instanceof Error && 'code' in error && error.code === 'EPIPE'
+}
+
+function generalExitCode(error: unknown): number {
+  if (error instanceof UsageError) return EXIT.usage.code
+  return isLoopatError(error) ? error.exitCode : EXIT.failure.code
+}
+
+/**
+ * The one place that turns what was thrown into the exit code of `loopctl`.
+ * @param command name of the command of loopctl that failed; `exec` and `shell` keep 0 to 124 for the command inside
+ */
+export function exitCodeOf(error: unknown, command: string | undefined): number {
+  if (isBrokenPipe(error)) return signalExitCode('SIGPIPE')
+  const code = generalExitCode(error)
+  if (command === undefined || !RUNNERS.has(command) || ABOUT_THE_COMMAND.has(code)) return code
+  return EXIT.execFailed.code
+}
