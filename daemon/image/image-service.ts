@@ -40,12 +40,6 @@ export interface ImageServiceOptions {
   readonly etc?: string
 }
 
-/** What is known about the image of the workspace. */
-export interface ImageStatus extends ImageInfo {
-  /** What it is based on, for people; null for an image that the configuration names. */
-  readonly base: string | null
-}
-
 /** Keeps the sandbox image of one workspace. */
 export class ImageService {
   readonly #options: ImageServiceOptions
@@ -63,7 +57,7 @@ export class ImageService {
    * Tells which image loops use, without making anything.
    * @throws LoopatError when the engine does not answer
    */
-  async status(signal?: AbortSignal): Promise<ImageStatus> {
+  async status(signal?: AbortSignal): Promise<ImageInfo> {
     const { name } = this.#options.settings
     if (name !== undefined) return this.#describe(name, 'named', null, await this.#inspect(name, signal))
     const plan = await this.#plan()
@@ -191,7 +185,7 @@ export class ImageService {
     source: ImageInfo['source'],
     base: string | null,
     image: (ImageDetails & { tag?: string }) | undefined,
-  ): ImageStatus {
+  ): ImageInfo {
     return {
       tag: image?.tag ?? wanted,
       source,
