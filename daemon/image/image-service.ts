@@ -1,6 +1,6 @@
 /** The sandbox image of a workspace: what it is, and that it is there. */
 import { join } from 'node:path'
-import type { ImageInfo, Progress } from '@loopatd/protocol'
+import type { CheckedParamsOf, ImageInfo, Progress } from '@loopatd/protocol'
 import type { Engine, ImageDetails } from '../engine/engine.ts'
 import type { Clock } from '../lib/clock.ts'
 import { Coalesce } from '../lib/coalesce.ts'
@@ -57,7 +57,7 @@ export class ImageService {
    * Tells which image loops use, without making anything.
    * @throws LoopatError when the engine does not answer
    */
-  async status(signal?: AbortSignal): Promise<ImageInfo> {
+  async status(_params: CheckedParamsOf<'image/status'> = {}, signal?: AbortSignal): Promise<ImageInfo> {
     const { name } = this.#options.settings
     if (name !== undefined) return this.#describe(name, 'named', null, await this.#inspect(name, signal))
     const plan = await this.#plan()
@@ -67,6 +67,17 @@ export class ImageService {
       if (image !== undefined) return this.#describe(wanted.recipe.tag, 'built', describeBase(option.base), image)
     }
     return this.#describe(wanted.recipe.tag, 'built', describeBase(wanted.base), undefined)
+  }
+
+  /** {@link ensure} or {@link rebuild}, and then {@link status}: what `image/build` does. */
+  async build(
+    { rebuild }: Pick<CheckedParamsOf<'image/build'>, 'rebuild'>,
+    onProgress: OnProgress,
+    signal: AbortSignal,
+  ): Promise<ImageInfo> {
+    if (rebuild) await this.rebuild(onProgress, signal)
+    else await this.ensure(onProgress, signal)
+    return await this.status({}, signal)
   }
 
   /**

@@ -366,6 +366,18 @@ describe('ImageService.status', () => {
     expect(calls('build')).toEqual([])
   })
 
+  it('should be what a build answers', async () => {
+    const service = makeService()
+    const signal = new AbortController().signal
+    const { lines, onProgress } = listen()
+    const first = await service.build({ rebuild: false }, onProgress, signal)
+    expect(first).toEqual(await service.status())
+    expect(first).toMatchObject({ present: true, base: 'packages of Debian bookworm' })
+    expect(lines).not.toEqual([])
+    const second = await service.build({ rebuild: true }, onProgress, signal)
+    expect(second.id).not.toBe(first.id)
+  })
+
   it('should say when the engine does not answer', async () => {
     engine.faults.setDown('connection refused')
     const error = await makeService()
