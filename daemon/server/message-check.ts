@@ -1,0 +1,61 @@
+/** Decides whether a body is a message that a client may send. The JSON-RPC library would accept, drop or choke on more. */
+import { isUtf8 } from 'node:buffer'
+import { LoopatError } from '@loopatd/protocol'
+import type { Message, NotificationMessage, RequestMessage } from 'vscode-jsonrpc/node'
+
+/** Longest id of a request, when it is a string, in characters. */
+const MAX_ID_LENGTH = 256
+
+function invalid(rule: string): LoopatError {
+  return new LoopatError('protocol_error', `not a valid message: ${rule}`, {
+    next: 'Send JSON-RPC 2.0 requests and notifications, one per message.',
+  })
+}
+
+/** Whether `id` can name a request. */
+function isId(id: unknown): id is string | number {
+  return typeof id === 'number' || (typeof id === 'string' && id.length <= MAX_ID_LENGTH)
+}
+
+function isObject(value: unknown): value is Record<string, unknown> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value)
+}
+
+function parse(body: Buffer): unknown {
+  if (!isUtf8(body)) throw invalid('the body is not UTF-8')
+  try {
+    return JSON.parse(body.toString('utf8'))
+  } catch (error) {
+    // The parser quotes the input, which may hold secrets: its words go no further.
+    if (error instanceof SyntaxError) throw invalid('the body is not JSON')
+    throw error
+  }
+}
+
+/** Whether the message expects an answer. */
+export function isRequest(message: Message): message is RequestMessage {
+  return 'id' in message
+}
+
+/**
+ * Parses a body.
+ * @throws LoopatError `protocol_error` when it is neither a request nor a notification of JSON-RPC 2.0
+ */
+export function parseMessage(body: Buffer): RequestMessage | NotificationMessage {
+  const value = parse(body)
+  if (!isObject(value)) throw invalid('the body must be one object')
+  const { jsonrpc, id, method, params } = value
+  if (jsonrpc !== '2.0') throw invalid('`jsonrpc` must be "2.0"')
+  if (typeof method !== 'string') throw invalid('`method` must be a string')
+  if ('id' in value && !isId(id)) {
+    throw invalid(`\`id\` must be a number, or a string of at most ${MAX_ID_LENGTH} characters`)
+  }
+  if (params !== undefined && (typeof params !== 'object' || params === null)) {
+    throw invalid('`params` must be an object')
+  }
+  if (method === '$/cancelRequest' && !('id' in value) && !(isObject(params) && isId(params.id))) {
+    throw invalid('`$/cancelRequest` must name the id of a request')
+  }
+  const common = { jsonrpc: '2.0', method, ...(params === undefined ? {} : { params }) }
+  return isId(id) ? { ...common, id } : common
+}

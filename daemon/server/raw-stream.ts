@@ -1,0 +1,195 @@
+import type { Socket } from 'node:net'
+import { type Readable, Writable } from 'node:stream'
+import { ExecControl } from '@loopatd/protocol'
+import {
+  CHANNEL,
+  type Channel,
+  encodeFrame,
+  type Frame,
+  FrameDecoder,
+  frameHeader,
+  MAX_FRAME_BYTES,
+  STREAM_WINDOW_BYTES,
+  type StreamAck,
+} from '@loopatd/protocol/frame'
+import type { ExecIo } from '../exec/exec-io.ts'
+import { StreamInput } from './stream-input.ts'
+
+/** Largest control message, in bytes. */
+const MAX_CONTROL_BYTES = 4096
+/** Control messages kept for a listener that is still to come. */
+const MAX_EARLY = 16
+/** Consumed stdin is reported to the client in steps of this many bytes. */
+const ACK_BYTES = STREAM_WINDOW_BYTES / 4
+/** Milliseconds that a client may take to hang up after it was sent everything. */
+const LINGER_MS = 5000
+
+/**
+ * The daemon's end of a raw stream. A client that breaks the protocol loses this stream and nothing else.
+ *
+ * Output is slowed down by the client. stdin is collected up to the window and slowed down beyond it, so that control
+ * messages of a client that keeps to the window come through whether or not anybody reads stdin.
+ */
+export class RawStream implements ExecIo {
+  readonly stdout: Writable
+  readonly stderr: Writable
+  /** Resolves when the connection is over. Never rejects. */
+  readonly closed: Promise<void>
+  readonly #socket: Socket
+  readonly #decoder = new FrameDecoder()
+  readonly #input: StreamInput
+  readonly #listeners = new Set<(message: ExecControl) => void>()
+  readonly #early: ExecControl[] = []
+  /** Bytes of stdin that were consumed and not yet reported. */
+  #consumed = 0
+  #closing: Promise<void> | undefined
+
+  /**
+   * @param socket right behind the line with the token
+   * @param head bytes that came with that line
+   */
+  constructor(socket: Socket, head: Buffer) {
+    this.#socket = socket
+    this.#input = new StreamInput({
+      maxHeldBytes: STREAM_WINDOW_BYTES,
+      onConsumed: (bytes) => this.#acknowledge(bytes),
+      onRoom: () => socket.resume(),
+    })
+    this.stdout = this.#output(CHANNEL.stdout)
+    this.stderr = this.#output(CHANNEL.stderr)
+    // Whoever pipes through the streams sees their errors; when nobody does, they must not end the daemon.
+    for (const stream of [this.stdin, this.stdout, this.stderr]) stream.on('error', () => undefined)
+    socket.on('error', () => undefined)
+    socket.on('data', (chunk) => this.#receive(chunk))
+    // A client that hangs up has lost interest in what the stream belongs to.
+    socket.once('end', () => this.destroy())
+    this.closed = new Promise((resolve) => {
+      socket.once('close', () => {
+        for (const stream of [this.stdin, this.stdout, this.stderr]) stream.destroy()
+        this.#listeners.clear()
+        resolve()
+      })
+    })
+    this.#receive(head)
+    socket.resume()
+  }
+
+  get stdin(): Readable {
+    return this.#input.stream
+  }
+
+  onControl(listener: (message: ExecControl) => void): () => void {
+    this.#listeners.add(listener)
+    for (const message of this.#early.splice(0)) listener(message)
+    return () => {
+      this.#listeners.delete(listener)
+    }
+  }
+
+  close(): Promise<void> {
+    this.#closing ??= this.#flush()
+    return this.#closing
+  }
+
+  /** Ends the stream at once, losing what was not sent. Idempotent. */
+  destroy(): void {
+    this.#socket.destroy()
+  }
+
+  /** Ends both outputs and hangs up; input that still comes is dropped, since closing an unread socket resets its peer. */
+  async #flush(): Promise<void> {
+    this.stdin.destroy()
+    this.#socket.resume()
+    for (const output of [this.stdout, this.stderr]) {
+      if (!output.destroyed) output.end()
+      await Promise.race([this.closed, isOver(output)])
+    }
+    const sent = new Promise<void>((resolve) => {
+      this.#socket.end(() => resolve())
+    })
+    await Promise.race([this.closed, sent])
+    const timer = setTimeout(() => this.destroy(), LINGER_MS).unref()
+    void this.closed.then(() => clearTimeout(timer))
+  }
+
+  #output(channel: Channel): Writable {
+    return new Writable({
+      write: (chunk: Buffer, _encoding, done) => this.#send(channel, chunk, done),
+      final: (done) => this.#sendFrame(channel, Buffer.alloc(0), done),
+    })
+  }
+
+  #send(channel: Channel, bytes: Buffer, done: () => void): void {
+    // An empty frame would mean the end.
+    if (bytes.length === 0) done()
+    else if (bytes.length <= MAX_FRAME_BYTES) this.#sendFrame(channel, bytes, done)
+    else {
+      const rest = bytes.subarray(MAX_FRAME_BYTES)
+      this.#sendFrame(channel, bytes.subarray(0, MAX_FRAME_BYTES), () => this.#send(channel, rest, done))
+    }
+  }
+
+  /** A failed write is followed by the end of the socket, which destroys the streams: `done` need not know. */
+  #sendFrame(channel: Channel, payload: Buffer, done: () => void): void {
+    this.#socket.cork()
+    this.#socket.write(frameHeader(channel, payload.length))
+    this.#socket.write(payload, () => done())
+    this.#socket.uncork()
+  }
+
+  #acknowledge(bytes: number): void {
+    this.#consumed += bytes
+    if (this.#consumed < ACK_BYTES || !this.#socket.writable) return
+    const message: StreamAck = { type: 'ack', bytes: this.#consumed }
+    this.#consumed = 0
+    this.#socket.write(encodeFrame(CHANNEL.control, Buffer.from(JSON.stringify(message))))
+  }
+
+  #receive(chunk: Buffer): void {
+    try {
+      for (const frame of this.#decoder.push(chunk)) this.#take(frame)
+    } catch (error) {
+      if (!(error instanceof RangeError)) throw error
+      this.destroy()
+    }
+  }
+
+  /** @throws RangeError when the frame breaks the protocol */
+  #take({ channel, payload }: Frame): void {
+    if (channel === CHANNEL.control) this.#control(payload)
+    else if (channel !== CHANNEL.stdin) throw new RangeError(`a client cannot send on channel ${channel}`)
+    else if (this.#input.ended) throw new RangeError('stdin was ended before')
+    else if (payload.length === 0) this.#input.end()
+    else if (!this.#input.take(payload)) this.#socket.pause()
+  }
+
+  #control(payload: Buffer): void {
+    const message = parseControl(payload)
+    for (const listener of this.#listeners) listener(message)
+    if (this.#listeners.size === 0 && this.#early.length < MAX_EARLY) this.#early.push(message)
+  }
+}
+
+/** @throws RangeError when it is not a control message */
+function parseControl(payload: Buffer): ExecControl {
+  if (payload.length > MAX_CONTROL_BYTES) throw new RangeError('a control message is too large')
+  let value: unknown
+  try {
+    value = JSON.parse(payload.toString('utf8'))
+  } catch (error) {
+    if (error instanceof SyntaxError) throw new RangeError('a control message is not JSON')
+    throw error
+  }
+  const result = ExecControl.safeParse(value)
+  if (!result.success) throw new RangeError('a control message has an unknown form')
+  return result.data
+}
+
+/** Resolves when everything was written, or never will be. */
+function isOver(output: Writable): Promise<void> {
+  if (output.writableFinished || output.destroyed) return Promise.resolve()
+  return new Promise((resolve) => {
+    output.once('finish', resolve)
+    output.once('close', resolve)
+  })
+}

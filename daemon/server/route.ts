@@ -1,0 +1,120 @@
+/** Which service answers which method. */
+import {
+  type CheckedParamsOf,
+  METHODS,
+  type MethodName,
+  NOTIFICATIONS,
+  openRpcDocument,
+  type ResultOf,
+} from '@loopatd/protocol'
+import type { OnProgress } from '../lib/progress.ts'
+import type { EventFilter } from './event-hub.ts'
+import type { RawStream } from './raw-stream.ts'
+import type { Services } from './services.ts'
+
+/** Methods that have a route; the handshake belongs to the session itself. */
+export type RoutedMethod = Exclude<MethodName, 'initialize'>
+
+/** What a route needs of the connection that the request came by. */
+export interface RouteSession {
+  /** @throws LoopatError `too_many_requests` */
+  openStream(): ResultOf<'stream/open'>
+  /** @throws LoopatError `stream_invalid` */
+  claimStream(id: string, signal: AbortSignal): Promise<RawStream>
+  /** @returns id of the subscription. @throws LoopatError `too_many_requests` */
+  subscribe(filter: EventFilter): string
+  /** Ends a subscription of this connection; does nothing when there is none. */
+  unsubscribe(id: string): void
+}
+
+/** What a route has besides the params. */
+export interface RouteContext {
+  readonly services: Services
+  readonly session: RouteSession
+  readonly onProgress: OnProgress
+  /** Aborts when the request is cancelled, its client goes away or the daemon stops. */
+  readonly signal: AbortSignal
+}
+
+/** A missing, superfluous or wrongly typed route does not compile. */
+type Routes = {
+  readonly [M in RoutedMethod]: (params: CheckedParamsOf<M>, context: RouteContext) => Promise<ResultOf<M>>
+}
+
+/** Routes, sorted by method. */
+export const ROUTES: Routes = {
+  'daemon/shutdown': (params, { services, signal }) => services.daemon.shutdown(params, signal),
+  'daemon/status': (params, { services, signal }) => services.daemon.status(params, signal),
+  'doctor/run': (params, { services, signal }) => services.doctor.run(params, signal),
+  'event/subscribe': subscribe,
+  'event/unsubscribe': async (params, { session }) => unsubscribe(session, params.subscription),
+  'exec/run': runCommand,
+  'image/build': (params, { services, onProgress, signal }) => services.image.build(params, onProgress, signal),
+  'image/status': (params, { services, signal }) => services.image.status(params, signal),
+  'loop/archive': (params, { services, signal }) => services.loop.archive(params, signal),
+  'loop/create': (params, { services, onProgress, signal }) => services.loop.create(params, onProgress, signal),
+  'loop/get': (params, { services, signal }) => services.loop.get(params, signal),
+  'loop/list': (params, { services, signal }) => services.loop.list(params, signal),
+  'loop/remove': (params, { services, onProgress, signal }) => services.loop.remove(params, onProgress, signal),
+  'loop/rename': (params, { services, signal }) => services.loop.rename(params, signal),
+  'loop/restart': (params, { services, onProgress, signal }) => services.loop.restart(params, onProgress, signal),
+  'loop/start': (params, { services, onProgress, signal }) => services.loop.start(params, onProgress, signal),
+  'loop/stop': (params, { services, signal }) => services.loop.stop(params, signal),
+  'loop/unarchive': (params, { services, signal }) => services.loop.unarchive(params, signal),
+  'rpc.discover': async () => discover(),
+  'stream/open': async (_params, { session }) => session.openStream(),
+}
+
+/** Reports whether a method of a client has a route. */
+export function isRouted(method: string): method is RoutedMethod {
+  return Object.hasOwn(ROUTES, method)
+}
+
+/** Answers a request whose params are checked. */
+export function route<M extends RoutedMethod>(
+  method: M,
+  params: CheckedParamsOf<M>,
+  context: RouteContext,
+): Promise<ResultOf<M>> {
+  return ROUTES[method](params, context)
+}
+
+async function subscribe(
+  { kinds, loop }: CheckedParamsOf<'event/subscribe'>,
+  { services, session, signal }: RouteContext,
+): Promise<ResultOf<'event/subscribe'>> {
+  const found = loop === undefined ? undefined : await services.loop.get({ loop }, signal)
+  return { subscription: session.subscribe({ kinds, loopId: found?.loop.id }) }
+}
+
+function unsubscribe(session: RouteSession, id: string): ResultOf<'event/unsubscribe'> {
+  session.unsubscribe(id)
+  return {}
+}
+
+/** The stream ends with the request, however that ends: its client must not wait for output that will not come. */
+async function runCommand(
+  params: CheckedParamsOf<'exec/run'>,
+  { services, session, onProgress, signal }: RouteContext,
+): Promise<ResultOf<'exec/run'>> {
+  const io = params.stream === undefined ? undefined : await session.claimStream(params.stream, signal)
+  try {
+    const result = await services.exec.run(params, io, onProgress, signal)
+    await io?.close()
+    return result
+  } catch (error) {
+    io?.destroy()
+    throw error
+  }
+}
+
+function discover(): ResultOf<'rpc.discover'> {
+  // Made of plain JSON values by the generator.
+  return openRpcDocument(METHODS, NOTIFICATIONS) as ResultOf<'rpc.discover'>
+}
+
+/** Methods that this daemon serves, sorted. */
+export const SERVED_METHODS: readonly MethodName[] = Object.keys({ ...ROUTES, initialize: true } satisfies Record<
+  MethodName,
+  unknown
+>).sort() as MethodName[]

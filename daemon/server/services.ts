@@ -1,0 +1,48 @@
+/** What the transport needs of the services behind it. Each method is the one of the contract with the same name. */
+import type { CheckedParamsOf, MethodName, ResultOf } from '@loopatd/protocol'
+import type { ExecIo } from '../exec/exec-io.ts'
+import type { OnProgress } from '../lib/progress.ts'
+
+/** A method that answers soon. */
+export type Quick<M extends MethodName> = (params: CheckedParamsOf<M>, signal: AbortSignal) => Promise<ResultOf<M>>
+
+/** A method that reports progress. */
+export type Long<M extends MethodName> = (
+  params: CheckedParamsOf<M>,
+  onProgress: OnProgress,
+  signal: AbortSignal,
+) => Promise<ResultOf<M>>
+
+/** The services, by the room they live in. */
+export interface Services {
+  readonly daemon: {
+    readonly shutdown: Quick<'daemon/shutdown'>
+    readonly status: Quick<'daemon/status'>
+  }
+  readonly doctor: { readonly run: Quick<'doctor/run'> }
+  readonly exec: {
+    /** @param io the client's streams, or undefined to collect the output */
+    readonly run: (
+      params: CheckedParamsOf<'exec/run'>,
+      io: ExecIo | undefined,
+      onProgress: OnProgress,
+      signal: AbortSignal,
+    ) => Promise<ResultOf<'exec/run'>>
+  }
+  readonly image: {
+    readonly build: Long<'image/build'>
+    readonly status: Quick<'image/status'>
+  }
+  readonly loop: {
+    readonly archive: Quick<'loop/archive'>
+    readonly create: Long<'loop/create'>
+    readonly get: Quick<'loop/get'>
+    readonly list: Quick<'loop/list'>
+    readonly remove: Long<'loop/remove'>
+    readonly rename: Quick<'loop/rename'>
+    readonly restart: Long<'loop/restart'>
+    readonly start: Long<'loop/start'>
+    readonly stop: Quick<'loop/stop'>
+    readonly unarchive: Quick<'loop/unarchive'>
+  }
+}

@@ -1,0 +1,310 @@
+/** One client: its handshake, its requests in flight, its subscriptions, and its end. */
+import { randomUUID } from 'node:crypto'
+import type { Socket } from 'node:net'
+import {
+  type CheckedParamsOf,
+  LoopatError,
+  METHODS,
+  type MethodName,
+  type ResultOf,
+  SUPPORTED_PROTOCOL_VERSIONS,
+} from '@loopatd/protocol'
+import {
+  type CancellationToken,
+  createMessageConnection,
+  type Message,
+  type MessageConnection,
+  ResponseError,
+} from 'vscode-jsonrpc/node'
+import type { OnProgress } from '../lib/progress.ts'
+import type { Logger } from '../log.ts'
+import { ByteGuard } from './byte-guard.ts'
+import type { EventFilter, EventHub, Subscription } from './event-hub.ts'
+import type { ServerLimits } from './limits.ts'
+import { isRequest } from './message-check.ts'
+import { GuardedReader } from './message-reader.ts'
+import { BoundedWriter, encodeMessage } from './message-writer.ts'
+import { checkParams } from './params-check.ts'
+import { ProgressSender } from './progress-sender.ts'
+import type { RawStream } from './raw-stream.ts'
+import { isRouted, type RouteSession, route, SERVED_METHODS } from './route.ts'
+import type { Services } from './services.ts'
+import type { StreamRegister } from './stream-register.ts'
+import { toCatalogue, toWire } from './wire-error.ts'
+
+/** Milliseconds that a client may take to read the last words of a connection that ends. */
+const FAREWELL_MS = 500
+/** A client with more queued bytes than this gets only the latest progress. */
+const BEHIND_BYTES = 262_144
+
+const silent = { error: () => undefined, warn: () => undefined, info: () => undefined, log: () => undefined }
+
+/** What all sessions of a server share. */
+export interface SessionContext {
+  readonly services: Services
+  readonly hub: EventHub
+  readonly streams: StreamRegister
+  readonly limits: ServerLimits
+  readonly log: Logger
+  /** Name of the workspace. */
+  readonly workspace: string
+  /** Version of the daemon. */
+  readonly version: string
+  /** Check results against the contract, for tests. */
+  readonly checkResults: boolean
+}
+
+/** A JSON-RPC connection. Whatever a client does wrong on the wire ends its own connection and nothing else. */
+export class Session implements RouteSession {
+  readonly id = randomUUID()
+  /** Resolves when the connection is over. Never rejects. */
+  readonly closed: Promise<void>
+  readonly #socket: Socket
+  readonly #context: SessionContext
+  readonly #log: Logger
+  readonly #connection: MessageConnection
+  readonly #reader: GuardedReader
+  readonly #writer: BoundedWriter
+  readonly #requests = new Set<AbortController>()
+  /** Ids of requests that are not answered. */
+  readonly #ids = new Set<string | number>()
+  readonly #subscriptions = new Map<string, Subscription>()
+  #initialized = false
+  #stopping = false
+  #idle: (() => void) | undefined
+
+  /** @param head bytes that were read from the socket before */
+  constructor(socket: Socket, head: Buffer, context: SessionContext) {
+    this.#socket = socket
+    this.#context = context
+    this.#log = context.log.child({ session: this.id })
+    const { limits } = context
+    const guard = new ByteGuard(limits.maxMessageBytes)
+    guard.push(head)
+    this.#reader = new GuardedReader({
+      socket,
+      guard,
+      frameMs: limits.frameMs,
+      accept: (message) => this.#accept(message),
+    })
+    this.#writer = new BoundedWriter({
+      socket,
+      maxQueuedBytes: limits.maxQueuedBytes,
+      maxQueuedMessages: limits.maxQueuedMessages,
+      onOverflow: () => this.#overflow(),
+      onWritten: (message) => this.#answered(message),
+      replace: (message, error) => this.#unsendable(message, error),
+    })
+    this.#connection = createMessageConnection(this.#reader, this.#writer, silent)
+    this.#connection.onRequest((method, params, token) => this.#handle(method, params, token))
+    this.#connection.onError(([error]) => this.#violation(error))
+    this.closed = new Promise((resolve) => {
+      socket.once('close', () => {
+        this.#ended()
+        resolve()
+      })
+    })
+    // A client that hangs up is gone; what is queued for it is still sent.
+    socket.once('end', () => this.#hungUp())
+    socket.on('error', (error) => this.#log.debug({ err: error }, 'a connection failed'))
+    this.#connection.listen()
+  }
+
+  openStream(): ResultOf<'stream/open'> {
+    return this.#context.streams.open(this.id)
+  }
+
+  claimStream(id: string, signal: AbortSignal): Promise<RawStream> {
+    return this.#context.streams.claim(this.id, id, signal)
+  }
+
+  subscribe(filter: EventFilter): string {
+    const { maxSubscriptions } = this.#context.limits
+    if (this.#subscriptions.size >= maxSubscriptions) {
+      throw new LoopatError('too_many_requests', `a connection may have ${maxSubscriptions} subscriptions`, {
+        next: 'End one with event/unsubscribe.',
+      })
+    }
+    const subscription = this.#context.hub.subscribe(filter, (kind, params) => void this.#notify(kind, params))
+    this.#subscriptions.set(subscription.id, subscription)
+    return subscription.id
+  }
+
+  unsubscribe(id: string): void {
+    this.#subscriptions.get(id)?.dispose()
+    this.#subscriptions.delete(id)
+  }
+
+  /** Takes no new requests, and resolves when none is in flight. */
+  async drain(): Promise<void> {
+    this.#stopping = true
+    if (this.#requests.size === 0) return
+    await new Promise<void>((resolve) => {
+      this.#idle = resolve
+    })
+  }
+
+  /** Cancels what is in flight. */
+  abort(reason: LoopatError): void {
+    for (const request of this.#requests) request.abort(reason)
+  }
+
+  /** Sends what is queued and hangs up; resolves when the connection is over. Idempotent. */
+  async close(): Promise<void> {
+    this.#stopping = true
+    this.#reader.stop()
+    // Answers of requests that have just ended are written in this turn.
+    setImmediate(() => this.#socket.end())
+    const timer = setTimeout(() => this.#socket.destroy(), FAREWELL_MS).unref()
+    await this.closed
+    clearTimeout(timer)
+  }
+
+  async #handle(method: string, params: unknown, token: CancellationToken): Promise<unknown> {
+    const request = new AbortController()
+    const cancel = () => request.abort(new LoopatError('cancelled', `${method} was cancelled`))
+    const listening = token.onCancellationRequested(cancel)
+    if (token.isCancellationRequested) cancel()
+    this.#requests.add(request)
+    try {
+      return await this.#answer(method, params, request.signal)
+    } catch (error) {
+      const { code, message, data } = toWire(toCatalogue(error, { method, signal: request.signal, log: this.#log }))
+      throw new ResponseError(code, message, data)
+    } finally {
+      listening.dispose()
+      this.#requests.delete(request)
+      if (this.#requests.size === 0) this.#idle?.()
+    }
+  }
+
+  async #answer(method: string, params: unknown, signal: AbortSignal): Promise<unknown> {
+    this.#checkAllowed(method)
+    signal.throwIfAborted()
+    if (method === 'initialize') return this.#initialize(checkParams('initialize', params))
+    if (!isRouted(method)) {
+      throw new LoopatError('method_not_found', `there is no method ${JSON.stringify(method.slice(0, 64))}`, {
+        next: '`loopctl rpc --discover` lists the methods.',
+      })
+    }
+    const checked = checkParams(method, params)
+    const progress = this.#progress(checked)
+    const onProgress: OnProgress = (value) => progress?.report(value)
+    try {
+      const { services } = this.#context
+      const result = await route(method, checked, { services, session: this, onProgress, signal })
+      if (this.#context.checkResults) METHODS[method].result.parse(result)
+      return result
+    } finally {
+      progress?.finish()
+    }
+  }
+
+  /** @throws LoopatError when the connection may not send this request now */
+  #checkAllowed(method: string): void {
+    const { maxInFlight } = this.#context.limits
+    if (this.#stopping) throw daemonStopping()
+    if (this.#requests.size > maxInFlight) {
+      throw new LoopatError('too_many_requests', `a connection may have ${maxInFlight} requests in flight`, {
+        next: 'Wait for answers, or use another connection.',
+      })
+    }
+    if (method === 'initialize' || this.#initialized) return
+    throw new LoopatError('not_initialized', `${method.slice(0, 64)} came before initialize`, {
+      next: 'Send initialize first.',
+    })
+  }
+
+  #initialize({ protocolVersion, client }: CheckedParamsOf<'initialize'>): ResultOf<'initialize'> {
+    if (this.#initialized) throw new LoopatError('invalid_params', 'initialize was sent before on this connection')
+    if (!SUPPORTED_PROTOCOL_VERSIONS.includes(protocolVersion)) {
+      const supported = SUPPORTED_PROTOCOL_VERSIONS.join(', ')
+      throw new LoopatError(
+        'protocol_unsupported',
+        `the client speaks protocol version ${protocolVersion}; this daemon serves ${supported}`,
+        {
+          next: 'Install the same version of client and daemon, then restart the daemon.',
+          details: { supported: SUPPORTED_PROTOCOL_VERSIONS },
+        },
+      )
+    }
+    this.#initialized = true
+    this.#log.debug({ client }, 'a client connected')
+    const { version, workspace } = this.#context
+    return { protocolVersion, server: { name: 'loopatd', version }, workspace, capabilities: [...SERVED_METHODS] }
+  }
+
+  #progress(params: CheckedParamsOf<MethodName>): ProgressSender | undefined {
+    if (!('progressToken' in params) || params.progressToken === undefined) return undefined
+    const { progressToken: token } = params
+    return new ProgressSender({
+      isBehind: () => this.#writer.queuedBytes > BEHIND_BYTES,
+      send: (value) => this.#notify('$/progress', { token, value }),
+    })
+  }
+
+  /** Sends a notification; does nothing when nobody is there to read it. */
+  async #notify(method: string, params: object): Promise<void> {
+    if (this.#socket.writable) await this.#connection.sendNotification(method, params)
+  }
+
+  #accept(message: Message): void {
+    if (!isRequest(message) || message.id === null) return
+    if (this.#ids.has(message.id)) {
+      throw new LoopatError('protocol_error', 'a request has the id of another one that is not answered yet', {
+        next: 'Give each request an id of its own.',
+      })
+    }
+    this.#ids.add(message.id)
+  }
+
+  #answered(message: Message): void {
+    const { id } = message as Message & { readonly id?: string | number }
+    if (id !== undefined) this.#ids.delete(id)
+  }
+
+  /** An answer that cannot be written as JSON is a defect of a service. */
+  #unsendable(message: Message, error: unknown): object {
+    this.#log.error({ err: error }, 'an answer cannot be written as JSON')
+    const wire = toWire(new LoopatError('internal', 'the answer cannot be sent; this is a defect of loopatd'))
+    return { jsonrpc: message.jsonrpc, id: 'id' in message ? message.id : null, error: wire }
+  }
+
+  #overflow(): void {
+    if (this.#socket.destroyed) return
+    this.#log.warn({ queuedBytes: this.#writer.queuedBytes }, 'a client does not read; its connection is closed')
+    this.#socket.destroy()
+  }
+
+  /** Says what is wrong, then hangs up. */
+  #violation(error: Error): void {
+    if (this.#socket.writableEnded) return
+    const reason =
+      error instanceof LoopatError ? error : new LoopatError('protocol_error', 'not a valid message', { cause: error })
+    this.#log.warn({ err: reason }, 'a client broke the protocol; its connection is closed')
+    if (this.#socket.writable) this.#socket.write(encodeMessage({ jsonrpc: '2.0', id: null, error: toWire(reason) }))
+    this.abort(new LoopatError('cancelled', 'the connection was closed because of a protocol error'))
+    void this.close()
+  }
+
+  #hungUp(): void {
+    this.abort(new LoopatError('cancelled', 'the client went away'))
+    void this.close()
+  }
+
+  #ended(): void {
+    this.abort(new LoopatError('cancelled', 'the client went away'))
+    for (const subscription of this.#subscriptions.values()) subscription.dispose()
+    this.#subscriptions.clear()
+    this.#context.streams.endSession(this.id)
+    this.#connection.dispose()
+    this.#log.debug({}, 'a connection ended')
+  }
+}
+
+/** The answer to requests that come, or are still in flight, while the daemon stops. */
+export function daemonStopping(): LoopatError {
+  return new LoopatError('daemon_stopping', 'the daemon is shutting down', {
+    next: 'Try again in a moment; the next command starts it anew.',
+  })
+}

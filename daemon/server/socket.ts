@@ -1,0 +1,103 @@
+/** The daemon's place in the file system: a private directory and the socket in it. */
+import { chmodSync, lstatSync, mkdirSync, renameSync, rmSync, type Stats } from 'node:fs'
+import type { Server } from 'node:net'
+import { dirname, join } from 'node:path'
+import { LoopatError, MAX_SOCKET_PATH_BYTES } from '@loopatd/protocol'
+
+/** Name under which a socket is made before it takes its place; shorter than that of the socket itself. */
+const NEW_SOCKET = '.new.sock'
+
+/** Where a server listens. A descriptor that was opened by somebody else will be another way. */
+export interface ListenTarget {
+  /** Absolute path; its directory must be prepared and the caller must hold the workspace's lock. */
+  readonly path: string
+}
+
+/** A socket that is listened on. */
+export interface Listening {
+  /** Removes the socket's path, unless another daemon has replaced it. Idempotent. */
+  remove(): void
+}
+
+function refuse(path: string, rule: string): LoopatError {
+  return new LoopatError('storage_failed', `${path} cannot hold the daemon's socket: ${rule}`, {
+    next: `Look at it with \`ls -ld ${path}\`, remove it if it is not wanted, or set XDG_RUNTIME_DIR.`,
+    details: { path },
+  })
+}
+
+function makePrivate(path: string, uid: number): void {
+  try {
+    mkdirSync(path, { mode: 0o700 })
+  } catch (error) {
+    if (!(error instanceof Error && 'code' in error)) throw error
+    if (error.code === 'ENOENT') throw refuse(dirname(path), 'it does not exist')
+    if (error.code !== 'EEXIST') throw refuse(path, `it cannot be made (${error.code})`)
+  }
+  // Not stat: a link could be pointed elsewhere at any time.
+  const stat = lstatSync(path)
+  if (stat.isSymbolicLink()) throw refuse(path, 'it is a symbolic link')
+  if (!stat.isDirectory()) throw refuse(path, 'it is not a directory')
+  if (stat.uid !== uid) throw refuse(path, `it belongs to uid ${stat.uid}, not to uid ${uid}`)
+  if ((stat.mode & 0o022) !== 0) throw refuse(path, 'others can write to it')
+  if ((stat.mode & 0o7777) !== 0o700) chmodSync(path, 0o700)
+}
+
+/**
+ * Makes sure that the runtime directory of a workspace exists and is the user's alone, and the directory above it,
+ * which is shared by the user's workspaces. Nothing above those two is touched.
+ * @param path absolute path of the workspace's runtime directory
+ * @param uid who must own both
+ * @throws LoopatError `storage_failed` when one is a link, somebody else's or writable by others
+ */
+export function prepareRuntimeDir(path: string, uid: number = process.geteuid?.() ?? 0): void {
+  makePrivate(dirname(path), uid)
+  makePrivate(path, uid)
+}
+
+/**
+ * Listens on a path. The socket is made beside it, with mode 0600, and then moved there: it replaces what a crashed
+ * daemon left behind, it is never open to others, and closing the server does not remove the path, which may be
+ * another daemon's by then.
+ * @throws LoopatError `config_invalid` for a path that is too long, `storage_failed` for one that is taken by a file
+ */
+export async function listenOn(server: Server, { path }: ListenTarget): Promise<Listening> {
+  const bytes = Buffer.byteLength(path)
+  if (bytes > MAX_SOCKET_PATH_BYTES) {
+    throw new LoopatError(
+      'config_invalid',
+      `the socket path ${path} has ${bytes} bytes; unix sockets allow ${MAX_SOCKET_PATH_BYTES}`,
+      { next: 'Set XDG_RUNTIME_DIR to a shorter path.' },
+    )
+  }
+  const old = lstatSync(path, { throwIfNoEntry: false })
+  if (old !== undefined && !old.isSocket()) throw refuse(path, 'it exists and is not a socket')
+  const made = join(dirname(path), NEW_SOCKET)
+  rmSync(made, { force: true })
+  await bind(server, made)
+  chmodSync(made, 0o600)
+  const { dev, ino } = lstatSync(made)
+  renameSync(made, path)
+  return { remove: () => removeIfOurs(path, { dev, ino }) }
+}
+
+/** Binds with a umask that keeps others out from the first moment; binding happens before `listen` returns. */
+function bind(server: Server, path: string): Promise<void> {
+  return new Promise((resolve, reject) => {
+    server.once('error', reject)
+    const umask = process.umask(0o077)
+    try {
+      server.listen({ path }, () => {
+        server.off('error', reject)
+        resolve()
+      })
+    } finally {
+      process.umask(umask)
+    }
+  })
+}
+
+function removeIfOurs(path: string, ours: Pick<Stats, 'dev' | 'ino'>): void {
+  const stat = lstatSync(path, { throwIfNoEntry: false })
+  if (stat?.dev === ours.dev && stat.ino === ours.ino) rmSync(path, { force: true })
+}
