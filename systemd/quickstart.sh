@@ -170,9 +170,10 @@ command_name() {
 start_daemon() {
   stamp=node_modules/.loopat-daemon
   if [ -e "$stamp" ] && [ -n "$(find daemon/dist protocol/dist -name '*.js' -newer "$stamp" | head -n 1)" ]; then
-    "$loopctl" daemon stop || :
+    "$loopctl" daemon restart >/dev/null
+  else
+    "$loopctl" daemon start >/dev/null
   fi
-  "$loopctl" daemon start
   touch "$stamp"
 }
 
@@ -194,8 +195,9 @@ make_loop() {
   "$loopctl" show "$LOOP" >/dev/null 2>&1 || status=$?
   # 3: there is no such loop. Anything else will show itself in the next command.
   if [ "$status" = 3 ]; then
+    repository=$(complete_repository)
     say "creating the loop $LOOP with a clone of this repository"
-    "$loopctl" create "$LOOP" --repo "$(complete_repository)"
+    "$loopctl" create --name "$LOOP" --repo "$repository"
   fi
 }
 
@@ -229,7 +231,7 @@ as_oneself() {
   say "The loop \"$LOOP\" holds a clone of this repository. Next:"
   [ -z "${QUICKSTART_LOGIN-}" ] || next "$QUICKSTART_LOGIN" "become the owner of the loops"
   next "$name shell $LOOP" "work inside it"
-  next "$name create NAME --repo URL" "another loop, with a clone of your own repository"
+  next "$name create --repo URL TITLE" "another loop, with a clone of your own repository"
   next "$name ls" "what there is"
   next "$name --help" "everything else"
   [ "$name" = loopctl ] || say "With $HOME/.local/bin in PATH it is just loopctl."
