@@ -168,7 +168,7 @@ command_name() {
 
 # A daemon that runs code from before this build is replaced; loops keep running meanwhile.
 start_daemon() {
-  stamp=node_modules/.loopat-daemon
+  stamp=daemon/dist/.quickstart
   if [ -e "$stamp" ] && [ -n "$(find daemon/dist protocol/dist -name '*.js' -newer "$stamp" | head -n 1)" ]; then
     "$loopctl" daemon restart >/dev/null
   else
