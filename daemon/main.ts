@@ -1,0 +1,316 @@
+/**
+ * The composition root: the only place that reads arguments and environment, builds objects, handles signals. It
+ * disposes of what it built in reverse order, within a deadline. Loops outlive it.
+ */
+import { tmpdir, userInfo } from 'node:os'
+import { dirname, join } from 'node:path'
+import { parseArgs } from 'node:util'
+import { EXIT, findWorkspace, isLoopatError, LoopatError, VERSION, type Workspace } from '@loopatd/protocol'
+import { type Config, readConfig } from './config.ts'
+import { DaemonService } from './daemon-service.ts'
+import { DoctorService } from './doctor/doctor-service.ts'
+import { hostProbe } from './doctor/host-probe.ts'
+import { isEngineError } from './engine/engine.ts'
+import { candidateSockets } from './engine/podman/locate.ts'
+import { createPodmanEngine } from './engine/podman/podman-engine.ts'
+import { PodmanService } from './engine/podman/service.ts'
+import { removeAsRoot } from './engine/podman/unshare.ts'
+import { EngineReport } from './engine-report.ts'
+import { ExecService } from './exec/exec-service.ts'
+import { GitService } from './git/git-service.ts'
+import { LeaseRegister } from './idle/lease.ts'
+import { ImageService } from './image/image-service.ts'
+import { systemClock } from './lib/clock.ts'
+import { Lifetime } from './lib/lifetime.ts'
+import { tryLock } from './lock.ts'
+import { type Logger, logLevel, openLog } from './log.ts'
+import { LoopService } from './loop/loop-service.ts'
+import { LoopStore } from './loop/loop-store.ts'
+import { findTemplates, type Paths, pathsOf, prepareHome } from './paths.ts'
+import { EventHub } from './server/event-hub.ts'
+import { createServer } from './server/server.ts'
+import { prepareRuntimeDir } from './server/socket.ts'
+
+/** Milliseconds until a shutdown that hangs is given up, on top of the drain deadline. */
+const SHUTDOWN_MS = 15_000
+/** Milliseconds that clients wait at most until podman is found; it is looked for further afterwards. */
+const ENGINE_MS = 8_000
+/** Seconds between TERM and KILL when `daemon.stop_loops` stops all loops. */
+const STOP_GRACE_SECONDS = 5
+
+const HELP = `Usage: loopatd [--version] [--help]
+
+The per-user daemon that owns loops. It serves the workspace of LOOPAT_HOME (default ~/.loopat) in the foreground and
+logs to <home>/log/loopatd.log; \`loopctl daemon start\` runs it in the background.
+
+Environment:
+  LOOPAT_HOME           home of the workspace
+  LOOPAT_LOG_LEVEL      trace, debug, info (default), warn, error, fatal, silent
+  LOOPAT_PODMAN_SOCKET  podman API socket to use
+`
+
+/** What all rooms share. */
+interface Ground {
+  readonly workspace: Workspace
+  readonly paths: Paths
+  readonly config: Config
+  readonly log: Logger
+  readonly lifetime: Lifetime
+}
+
+function runtimeCheck(): void {
+  const [major = 0, minor = 0] = process.versions.node.split('.').map(Number)
+  if (major > 20 || (major === 20 && minor >= 19)) return
+  throw new LoopatError('config_invalid', `loopatd needs Node.js 20.19 or newer, this is ${process.versions.node}`, {
+    next: 'Install a newer Node.js, or set LOOPAT_NODE to its path.',
+  })
+}
+
+/** Takes the workspace for this process: nothing of it is touched before both locks are held. */
+async function takeWorkspace(workspace: Workspace, paths: Paths, lifetime: Lifetime): Promise<void> {
+  prepareRuntimeDir(paths.runtime)
+  await prepareHome(paths)
+  for (const path of [`${paths.socket}.lock`, join(paths.home, '.lock')]) {
+    const lock = await tryLock(path)
+    if (lock === undefined) {
+      throw new LoopatError(
+        'already_running',
+        `another daemon serves the workspace ${workspace.name} (${paths.home})`,
+        {
+          next: 'Use it, or stop it first: loopctl daemon stop',
+          details: { lock: path },
+        },
+      )
+    }
+    lifetime.add(() => lock.release())
+  }
+}
+
+/** Variables that helper programs may need: where programs are, and how to get out to the network. */
+function helperEnvironment(): Record<string, string> {
+  const wanted =
+    /^(PATH|HOME|USER|LOGNAME|LANG|TMPDIR|XDG_RUNTIME_DIR|(https?|no|all)_proxy|SSL_CERT_(FILE|DIR)|CURL_CA_BUNDLE|GIT_SSL_CAINFO)$/i
+  return Object.fromEntries(
+    Object.entries(process.env).flatMap(([name, value]) =>
+      wanted.test(name) && value !== undefined ? [[name, value]] : [],
+    ),
+  )
+}
+
+function buildEngine({ paths, config, log, lifetime }: Ground, hub: EventHub) {
+  const candidates = candidateSockets({
+    environment: process.env.LOOPAT_PODMAN_SOCKET,
+    config: config.engine.socket,
+    xdgRuntimeDir: process.env.XDG_RUNTIME_DIR,
+  })
+  const podman = new PodmanService({
+    candidates,
+    runtimeDir: paths.runtime,
+    logDir: dirname(paths.log),
+    env: process.env,
+  })
+  lifetime.add(() => podman.dispose())
+  const engine = createPodmanEngine({ socketPath: () => podman.socketPath() })
+  const report = new EngineReport({
+    engine,
+    log: log.child({ room: 'engine' }),
+    onChange: (state) => hub.publish('daemon/changed', { engine: state }),
+  })
+  return { podman, engine, report }
+}
+
+/** Finds podman, or starts it; a host without it still gets a daemon, which tells what is wrong and goes on trying. */
+async function openEngine({ podman, report }: ReturnType<typeof buildEngine>): Promise<void> {
+  const opened = podman
+    .start()
+    .catch((error: unknown) => {
+      if (!isEngineError(error)) throw error
+    })
+    .then(() => {
+      report.update(podman.state)
+      podman.supervise((state) => report.update(state))
+    })
+  await Promise.race([opened, systemClock.sleep(ENGINE_MS)])
+}
+
+function buildRooms(ground: Ground, hub: EventHub) {
+  const { workspace, paths, config, log, lifetime } = ground
+  const { podman, engine, report } = buildEngine(ground, hub)
+  const clock = systemClock
+  const leases = new LeaseRegister(clock)
+  const env = helperEnvironment()
+  const store = new LoopStore({
+    directory: paths.loops,
+    log: log.child({ room: 'loop' }),
+    removeAsRoot: (path) => removeAsRoot(path, env),
+  })
+  const image = new ImageService({
+    engine,
+    workspace: workspace.name,
+    templatesDir: paths.templates,
+    settings: config.image,
+    tools: { command: 'mmdebstrap', env, tmpDir: tmpdir() },
+    clock,
+    log: log.child({ room: 'image' }),
+    onEvent: (event) => hub.publish('image/progress', event),
+  })
+  const repos = new GitService({
+    home: paths.home,
+    settings: { key: config.git.key, roster: config.repos },
+    env,
+    log: log.child({ room: 'git' }),
+  })
+  const loop = new LoopService({
+    engine,
+    store,
+    images: image,
+    repos,
+    leases,
+    clock,
+    log: log.child({ room: 'loop' }),
+    paths,
+    workspace: workspace.name,
+    user: userInfo().username,
+    onChange: (change) => hub.publish('loop/changed', change, { loopId: change.loop.id }),
+  })
+  lifetime.add(loop)
+  const exec = new ExecService({ loops: loop, engine, clock })
+  return { podman, engine, report, store, image, repos, loop, exec, leases }
+}
+
+type Rooms = ReturnType<typeof buildRooms>
+
+function buildDoctor({ paths, config }: Ground, rooms: Rooms): DoctorService {
+  const { engine, report, store, image, loop } = rooms
+  const { uid, username } = userInfo()
+  return new DoctorService({
+    probe: hostProbe({ uid, name: username }, process.env),
+    engine,
+    engineState: () => report.state(),
+    workspace: async (signal) => {
+      const up = report.state().state === 'up'
+      const { loops } = await loop.list({ archived: 'include' }, signal)
+      return {
+        home: paths.home,
+        runtime: paths.runtime,
+        broken: loops.filter(({ state }) => state === 'broken'),
+        storage: store.storage,
+        image: up ? await image.status({}, signal) : undefined,
+        hasBase: config.image.base !== undefined,
+        now: systemClock.now(),
+      }
+    },
+  })
+}
+
+/** Serves until it is told to stop. */
+async function serve(ground: Ground, stop: AbortController): Promise<void> {
+  const { workspace, paths, config, log, lifetime } = ground
+  const hub = new EventHub()
+  const rooms = buildRooms(ground, hub)
+  const daemon = new DaemonService({
+    workspace,
+    paths,
+    startedAt: systemClock.now(),
+    engine: () => rooms.report.state(),
+    storage: () => rooms.store.storage,
+    loops: () => rooms.loop.counts(),
+    clients: () => server.connections,
+    leases: () => rooms.leases.list().length,
+    shutdown: () => stop.abort('asked by a client'),
+  })
+  const { exec, image, loop } = rooms
+  const server = createServer({
+    services: { daemon, doctor: buildDoctor(ground, rooms), exec, image, loop },
+    hub,
+    workspace: workspace.name,
+    version: VERSION,
+    log: log.child({ room: 'server' }),
+    limits: { maxConnections: config.daemon.max_connections, maxMessageBytes: config.daemon.max_message_bytes },
+  })
+  lifetime.add(() => rooms.image.settled())
+  await rooms.repos.sweep()
+  await openEngine(rooms)
+  await rooms.loop.open()
+  await server.listen(paths.socket)
+  log.info({ socket: paths.socket, version: VERSION, node: process.versions.node }, 'ready')
+  process.stdout.write(`loopatd ${VERSION} serves ${workspace.name} on ${paths.socket}\n`)
+  await new Promise<void>((resolve) => stop.signal.addEventListener('abort', () => resolve(), { once: true }))
+  log.info({ reason: String(stop.signal.reason) }, 'stopping')
+  await server.close(config.daemon.drain_seconds * 1000)
+  if (config.daemon.stop_loops) await rooms.loop.stopAll(STOP_GRACE_SECONDS, AbortSignal.timeout(SHUTDOWN_MS))
+}
+
+function handleSignals(stop: AbortController): void {
+  for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP'] as const) process.on(signal, () => stop.abort(signal))
+}
+
+/** A defect must be seen, and must leave nothing half-done behind it: the next start reconciles. */
+function handleDefects(log: Logger): void {
+  const die = (err: unknown) => {
+    log.error({ err }, 'defect: the daemon ends')
+    process.stderr.write(`loopatd: defect: ${err instanceof Error ? err.stack : String(err)}\n`)
+    process.exit(EXIT.failure.code)
+  }
+  process.on('uncaughtException', die)
+  process.on('unhandledRejection', die)
+}
+
+async function run(): Promise<void> {
+  runtimeCheck()
+  process.umask(0o077)
+  for (const name of Object.keys(process.env)) if (name.startsWith('DOCKER_')) delete process.env[name]
+  const level = logLevel(process.env.LOOPAT_LOG_LEVEL)
+  const workspace = findWorkspace()
+  const paths = pathsOf(workspace, findTemplates(import.meta.url))
+  const lifetime = new Lifetime()
+  const stop = new AbortController()
+  handleSignals(stop)
+  try {
+    await takeWorkspace(workspace, paths, lifetime)
+    const log = openLog({ path: paths.log, level, stderr: process.stderr.isTTY })
+    handleDefects(log)
+    try {
+      const config = await readConfig(paths.config)
+      await serve({ workspace, paths, config, log, lifetime }, stop)
+    } catch (err) {
+      log.error({ err }, 'the daemon ends')
+      throw err
+    }
+    log.info({}, 'stopped')
+  } finally {
+    const giveUp = setTimeout(() => process.exit(EXIT.failure.code), SHUTDOWN_MS)
+    await lifetime.dispose()
+    clearTimeout(giveUp)
+  }
+}
+
+function fail(error: unknown): void {
+  const known = isLoopatError(error)
+  process.stderr.write(`loopatd: ${error instanceof Error ? error.message : String(error)}\n`)
+  if (known && error.next !== undefined) process.stderr.write(`  → ${error.next}\n`)
+  process.exitCode = known ? error.exitCode : EXIT.failure.code
+}
+
+function readArguments(): 'run' | 'help' | 'version' {
+  try {
+    const { values } = parseArgs({ options: { help: { type: 'boolean', short: 'h' }, version: { type: 'boolean' } } })
+    if (values.help === true) return 'help'
+    return values.version === true ? 'version' : 'run'
+  } catch (error) {
+    const message = error instanceof Error ? error.message : String(error)
+    throw new LoopatError('invalid_params', message, { next: 'Run: loopatd --help' })
+  }
+}
+
+async function main(): Promise<void> {
+  try {
+    const wanted = readArguments()
+    if (wanted === 'run') await run()
+    else process.stdout.write(wanted === 'help' ? HELP : `${VERSION}\n`)
+  } catch (error) {
+    fail(error)
+  }
+}
+
+await main()
