@@ -2,7 +2,7 @@ import { pipeline } from 'node:stream/promises'
 import type { ExecProcess, ExecSpawnParams, LoopatClient } from '@loopatd/client'
 import { LoopatError } from '@loopatd/protocol/error'
 import type { Context, Input } from './context.ts'
-import { signalExitCode } from './exit.ts'
+import { InterruptedError, signalExitCode } from './exit.ts'
 import type { Signal } from './signals.ts'
 import { Terminal } from './terminal.ts'
 
@@ -42,6 +42,8 @@ export async function attach(client: LoopatClient, { params, ...how }: Attachmen
     try {
       context.exitCode = await follow(command, { stdin: how.stdin, cancel }, context)
       clean = true
+    } catch (error) {
+      throw cancel.signal.aborted ? cancel.signal.reason : error
     } finally {
       stopResize?.()
     }
@@ -67,7 +69,7 @@ function forwardSignals(
     if (cancel.signal.aborted) context.exit(signalExitCode(signal))
     const insists = signal === 'SIGINT' && context.now() - lastInterrupt < INSIST_MS
     if (signal === 'SIGINT') lastInterrupt = context.now()
-    if (insists || (tty && signal !== 'SIGINT')) cancel.abort(new LoopatError('cancelled', 'interrupted'))
+    if (insists || (tty && signal !== 'SIGINT')) cancel.abort(new InterruptedError(signal))
     else command.kill(signal)
   })
 }
@@ -86,7 +88,7 @@ async function follow(
   const outputFailed = async (cause: unknown): Promise<never> => {
     const local = stdout.errored ?? stderr.errored
     if (local != null) {
-      cancel.abort(new LoopatError('cancelled', 'the output of the command cannot be written'))
+      cancel.abort(local)
       throw local
     }
     // Why the command could not be run, when that is the reason, says more than that its output broke off.

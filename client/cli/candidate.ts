@@ -1,6 +1,6 @@
 import type { Argument, Command, Option } from 'commander'
+import { commandName } from './command-name.ts'
 import { FILES } from './completion.ts'
-import { commandName } from './program.ts'
 
 /** What only the daemon knows. */
 export type Lookup = 'any loop' | 'archived loop' | 'loop' | 'method'

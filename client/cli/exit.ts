@@ -1,4 +1,5 @@
 import { EXIT, isLoopatError } from '@loopatd/protocol/error'
+import type { Signal } from './signals.ts'
 
 /** The commands that hand on the exit code of a command inside: their own failures get codes of their own. */
 const RUNNERS: ReadonlySet<string> = new Set(['exec', 'shell'])
@@ -23,8 +24,19 @@ export class UsageError extends Error {
   }
 }
 
+/** The user, or whoever sent the signal, wants this program to end. */
+export class InterruptedError extends Error {
+  override readonly name = 'InterruptedError'
+  readonly signal: Signal
+
+  constructor(signal: Signal) {
+    super('interrupted')
+    this.signal = signal
+  }
+}
+
 /** Exit code of a process that ended because of a signal. */
-export function signalExitCode(signal: 'SIGHUP' | 'SIGINT' | 'SIGPIPE' | 'SIGTERM'): number {
+export function signalExitCode(signal: Signal | 'SIGPIPE'): number {
   return 128 + { SIGHUP: 1, SIGINT: 2, SIGPIPE: 13, SIGTERM: 15 }[signal]
 }
 
@@ -43,6 +55,7 @@ function generalExitCode(error: unknown): number {
  * @param command name of the command of loopctl that failed; `exec` and `shell` keep 0 to 124 for the command inside
  */
 export function exitCodeOf(error: unknown, command: string | undefined): number {
+  if (error instanceof InterruptedError) return signalExitCode(error.signal)
   if (isBrokenPipe(error)) return signalExitCode('SIGPIPE')
   const code = generalExitCode(error)
   if (command === undefined || !RUNNERS.has(command) || ABOUT_THE_COMMAND.has(code)) return code

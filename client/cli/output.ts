@@ -1,6 +1,6 @@
 import { isLoopatError } from '@loopatd/protocol/error'
 import { paint, wantsColour } from './colour.ts'
-import { UsageError } from './exit.ts'
+import { InterruptedError, UsageError } from './exit.ts'
 import { type ProgressTarget, StatusLine } from './progress.ts'
 import { printable, printableLines } from './text.ts'
 
@@ -69,6 +69,7 @@ export class Output {
 }
 
 function describeError(error: unknown): { message: string; next: string | undefined } {
+  if (error instanceof InterruptedError) return { message: error.message, next: undefined }
   if (isLoopatError(error) || error instanceof UsageError) return { message: error.message, next: error.next }
   return {
     message: error instanceof Error ? error.message : String(error),

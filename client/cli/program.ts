@@ -1,4 +1,6 @@
+import { VERSION } from '@loopatd/protocol/version'
 import { Command, CommanderError } from 'commander'
+import { commandName } from './command-name.ts'
 import type { Context } from './context.ts'
 import { UsageError } from './exit.ts'
 
@@ -48,12 +50,6 @@ const COMMANDS: readonly CommandEntry[] = [
   { name: 'version', summary: 'print the version', load: () => import('./command/version.ts') },
 ]
 
-/** The command that the arguments name: the first word that is no option, after `help` as well. */
-export function commandName(argv: readonly string[]): string | undefined {
-  const words = argv.filter((word) => !word.startsWith('-'))
-  return words[0] === 'help' ? words[1] : words[0]
-}
-
 /**
  * Makes the program, with the arguments of one command only: all others are there by name and summary.
  * @param name the command that is going to be called
@@ -61,14 +57,18 @@ export function commandName(argv: readonly string[]): string | undefined {
 export async function makeProgram(name: string | undefined, context: Context): Promise<Command> {
   const program = new Command('loopctl')
     .description('Loops: rootless sandboxes for you and your coding agents.')
-    .usage('COMMAND [ARGUMENTS]')
+    .usage('<command> [arguments]')
+    .version(`loopctl ${VERSION}`)
     .enablePositionalOptions()
     .exitOverride()
     .configureOutput({
       writeOut: (text) => context.output.text(text),
       writeErr: () => undefined,
     })
-    .configureHelp({ sortOptions: true, commandUsage: (command) => `loopctl ${pathOf(command)} ${command.usage()}` })
+    .configureHelp({
+      sortOptions: true,
+      commandUsage: (command) => ['loopctl', ...pathOf(command), command.usage()].join(' '),
+    })
   for (const entry of COMMANDS) {
     const command = program.command(entry.name, { hidden: entry.hidden ?? false }).description(entry.summary)
     if (entry.name === name) (await entry.load()).configure(command, context)
@@ -77,10 +77,10 @@ export async function makeProgram(name: string | undefined, context: Context): P
 }
 
 /** Words between `loopctl` and the arguments of a command. */
-function pathOf(command: Command): string {
+function pathOf(command: Command): string[] {
   const names: string[] = []
   for (let at: Command | null = command; at?.parent != null; at = at.parent) names.unshift(at.name())
-  return names.join(' ')
+  return names
 }
 
 /**

@@ -1,8 +1,9 @@
-import { LoopatError } from '@loopatd/protocol/error'
+import { isLoopatError } from '@loopatd/protocol/error'
+import { commandName } from './command-name.ts'
 import type { Context, Host } from './context.ts'
-import { exitCodeOf, isBrokenPipe, signalExitCode } from './exit.ts'
+import { exitCodeOf, InterruptedError, isBrokenPipe, signalExitCode } from './exit.ts'
 import { Output } from './output.ts'
-import { type Signal, Signals } from './signals.ts'
+import { Signals } from './signals.ts'
 
 /**
  * Runs one command of loopctl.
@@ -11,33 +12,29 @@ import { type Signal, Signals } from './signals.ts'
  */
 export async function run(argv: readonly string[], host: Host): Promise<number> {
   using signals = new Signals(host.signals)
-  const interrupt = interruptible(signals, host)
-  const context = makeContext(host, signals, interrupt.signal)
+  const signal = interruptible(signals, host)
+  const context = makeContext(host, signals, signal)
   try {
     await dispatch(argv, context)
     return context.exitCode
-  } catch (error) {
+  } catch (thrown) {
+    // What was cancelled because of a signal says that it was cancelled: the signal says more.
+    const error = signal.aborted && isLoopatError(thrown, 'cancelled') ? signal.reason : thrown
     if (!isBrokenPipe(error)) context.output.error(error)
-    const name = argv.find((word) => !word.startsWith('-'))
-    return interrupt.exitCode() ?? exitCodeOf(error, name)
+    return exitCodeOf(error, commandName(argv))
   } finally {
     context.output.progress.clear()
   }
 }
 
 /** The first signal cancels what is under way, so that nothing half-made stays behind; the second ends the program. */
-function interruptible(signals: Signals, host: Host): { signal: AbortSignal; exitCode: () => number | undefined } {
+function interruptible(signals: Signals, host: Host): AbortSignal {
   const controller = new AbortController()
-  let received: Signal | undefined
   signals.take((signal) => {
-    if (received !== undefined) host.exit(signalExitCode(signal))
-    received = signal
-    controller.abort(new LoopatError('cancelled', 'interrupted'))
+    if (controller.signal.aborted) host.exit(signalExitCode(signal))
+    controller.abort(new InterruptedError(signal))
   })
-  return {
-    signal: controller.signal,
-    exitCode: () => (received === undefined ? undefined : signalExitCode(received)),
-  }
+  return controller.signal
 }
 
 function makeContext(host: Host, signals: Signals, signal: AbortSignal): Context {

@@ -1,0 +1,5 @@
+/** The command that the arguments name: the first word that is no option, after `help` as well. */
+export function commandName(argv: readonly string[]): string | undefined {
+  const words = argv.filter((word) => !word.startsWith('-'))
+  return words[0] === 'help' ? words[1] : words[0]
+}

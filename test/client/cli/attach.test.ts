@@ -1,0 +1,288 @@
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
+import { LoopatError } from '../../../protocol/error.ts'
+import { type HostOptions, TestHost } from './host.ts'
+import { loopInfo } from './loop.ts'
+import { type StubDaemon, type StubStream, startStub } from './stub-daemon.ts'
+
+let stub: StubDaemon
+/** The stream of the command that runs, once it does. */
+let streamed: Promise<StubStream>
+
+/** Lets the stub run a command. @param behave what the command does; it returns its exit code */
+function command(behave: (stream: StubStream, signal: AbortSignal) => Promise<number>): void {
+  streamed = new Promise((resolve) => {
+    stub.on('exec/run', async (_params, call) => {
+      const stream = await call.stream()
+      resolve(stream)
+      const exitCode = await behave(stream, call.signal)
+      stream.end()
+      return { exitCode, stdout: null, stderr: null, droppedBytes: 0 }
+    })
+  })
+}
+
+function cancelled(signal: AbortSignal): Promise<never> {
+  return new Promise((_resolve, reject) => {
+    signal.addEventListener('abort', () => reject(new LoopatError('cancelled', 'exec/run was cancelled')))
+  })
+}
+
+function host(options: HostOptions = {}): TestHost {
+  return new TestHost({ socket: stub.socket, ...options })
+}
+
+beforeEach(async () => {
+  stub = await startStub()
+  stub.on('loop/start', () => ({ loop: loopInfo(), action: 'none', reason: null }))
+})
+afterEach(() => stub[Symbol.asyncDispose]())
+
+describe('loopctl exec', () => {
+  it('should keep the streams apart and hand on the exit code', async () => {
+    command(async (stream) => {
+      stream.send('stdout', 'out\n')
+      stream.send('stderr', 'err\n')
+      return 7
+    })
+    expect(await host({ input: '' }).run('exec', 'L', '--', 'x')).toEqual({ code: 7, stdout: 'out\n', stderr: 'err\n' })
+  })
+
+  it('should pass arguments on as they are', async () => {
+    command(async () => 0)
+    await host({ input: '', env: { HERE: 'yes' } }).run(
+      ...['exec', '-u', 'root', '-w', '/tmp', '-e', 'A=b=c', '-e', 'HERE', '-e', 'GONE', 'L', 'x', '--', '-e', 'é'],
+    )
+    expect(stub.calls.at(-1)?.params).toMatchObject({
+      loop: 'L',
+      command: ['x', '--', '-e', 'é'],
+      user: 'root',
+      cwd: '/tmp',
+      env: { A: 'b=c', HERE: 'yes' },
+      start: true,
+    })
+  })
+
+  it('should carry every byte both ways', async () => {
+    const input = Buffer.from(Array.from({ length: 3_000_000 }, (_, n) => (n * 7) % 256))
+    command(async (stream) => {
+      stream.send('stdout', (await stream.stdin()).subarray(0, 1_000_000))
+      return 0
+    })
+    const here = host({ input })
+    expect((await here.run('exec', 'L', 'cat')).code).toBe(0)
+    expect(here.stdout.bytes.equals(input.subarray(0, 1_000_000))).toBe(true)
+  })
+
+  it('should not connect a terminal on stdin unless asked to', async () => {
+    command(async (stream) => ((await stream.stdin()).length === 0 ? 0 : 1))
+    expect((await host({ tty: { stdin: true }, input: 'x' }).run('exec', 'L', 'cat')).code).toBe(0)
+    expect((await host({ tty: { stdin: true }, input: 'x' }).run('exec', '-i', 'L', 'cat')).code).toBe(1)
+    expect((await host({ input: 'x' }).run('exec', '--no-stdin', 'L', 'cat')).code).toBe(0)
+  })
+
+  it('should end with the command, though stdin is still open', async () => {
+    command(async () => 3)
+    expect((await host().run('exec', 'L', 'x')).code).toBe(3)
+  })
+
+  it('should start a stopped loop first and show how that goes', async () => {
+    stub.on('loop/start', (_params, call) => {
+      call.progress({ message: 'building the image', step: 1, total: 2 })
+      return { loop: loopInfo(), action: 'started', reason: null }
+    })
+    command(async () => 0)
+    expect((await host({ input: '' }).run('exec', 'L', 'x')).stderr).toBe('[1/2] building the image\n')
+  })
+
+  it('should not start a stopped loop when told not to', async () => {
+    stub.on('exec/run', (params) => {
+      expect(params).toMatchObject({ start: false })
+      throw new LoopatError('loop_not_running', 'L is stopped')
+    })
+    expect((await host({ input: '' }).run('exec', '--no-start', 'L', 'x')).code).toBe(125)
+    expect(stub.calls.map(({ method }) => method)).not.toContain('loop/start')
+  })
+
+  it.each([
+    ['exec_not_found', 127],
+    ['exec_not_executable', 126],
+    ['exec_failed', 125],
+    ['stream_invalid', 125],
+  ] as const)('should tell %s by the exit code %i and say why', async (name, code) => {
+    stub.on('exec/run', () => {
+      throw new LoopatError(name, 'the reason')
+    })
+    expect(await host({ input: '' }).run('exec', 'L', 'x')).toEqual({
+      code,
+      stdout: '',
+      stderr: 'loopctl: the reason\n',
+    })
+  })
+
+  it('should fail with 125 when the daemon goes away in the middle', async () => {
+    stub.on('exec/run', async (_params, call) => {
+      const stream = await call.stream()
+      stream.send('stdout', 'half')
+      stream.destroy()
+      call.disconnect()
+    })
+    const result = await host({ input: '' }).run('exec', 'L', 'x')
+    expect(result.code).toBe(125)
+    expect(result.stderr).toContain('the connection to the daemon was lost')
+  })
+
+  it.each(['SIGINT', 'SIGTERM', 'SIGHUP'] as const)('should send %s into the loop', async (name) => {
+    command(async (stream) => {
+      expect(await stream.control()).toEqual({ type: 'signal', signal: name })
+      return 42
+    })
+    const here = host({ input: '' })
+    const result = here.run('exec', 'L', 'x')
+    await streamed
+    here.signal(name)
+    expect((await result).code).toBe(42)
+  })
+
+  it('should end the command on the second Ctrl-C within two seconds', async () => {
+    command((_stream, signal) => cancelled(signal))
+    const here = host({ input: '' })
+    const result = here.run('exec', 'L', 'x')
+    await streamed
+    here.signal('SIGINT')
+    here.time += 2_500
+    here.signal('SIGINT')
+    here.time += 500
+    here.signal('SIGINT')
+    expect(await result).toMatchObject({ code: 130 })
+    expect(here.exits).toEqual([])
+  })
+
+  it('should leave at once on a third Ctrl-C', async () => {
+    command(async () => await new Promise<number>(() => undefined))
+    const here = host({ input: '' })
+    void here.run('exec', 'L', 'x')
+    await streamed
+    for (let n = 0; n < 3; n += 1) here.signal('SIGINT')
+    expect(here.exits).toEqual([130])
+  })
+
+  it('should exit with 130 when it is interrupted before the command begins', async () => {
+    const started = new Promise<void>((resolve) => {
+      stub.on('loop/start', (_params, call) => {
+        resolve()
+        return cancelled(call.signal)
+      })
+    })
+    const here = host({ input: '' })
+    const result = here.run('exec', 'L', 'x')
+    await started
+    here.signal('SIGINT')
+    expect((await result).code).toBe(130)
+    expect(stub.calls.map(({ method }) => method)).not.toContain('exec/run')
+  })
+
+  it('should end quietly, and end the command, when nobody reads its output', async () => {
+    let ended = false
+    command(async (stream, signal) => {
+      stream.send('stdout', 'x')
+      await cancelled(signal).catch(() => undefined)
+      ended = true
+      return 0
+    })
+    const here = host({ input: '' })
+    here.stdout._write = (_chunk, _encoding, done: (error?: Error) => void) =>
+      done(Object.assign(new Error('write EPIPE'), { code: 'EPIPE' }))
+    here.stdout.on('error', () => undefined)
+    expect(await here.run('exec', 'L', 'yes')).toMatchObject({ code: 141, stderr: '' })
+    await vi.waitFor(() => expect(ended).toBe(true))
+  })
+})
+
+describe('loopctl shell', () => {
+  const terminal = { tty: { stdin: true, stdout: true, stderr: true }, env: { TERM: 'xterm' } }
+
+  it('should refuse to run without a terminal', async () => {
+    const result = await host({ input: '' }).run('shell', 'L')
+    expect(result.code).toBe(125)
+    expect(result.stderr).toBe(
+      'loopctl: shell: stdin is no terminal\n  → Run a command without one: loopctl exec L -- COMMAND\n',
+    )
+    expect(stub.calls).toEqual([])
+  })
+
+  it('should ask for a terminal of the size and kind that is here', async () => {
+    command(async () => 0)
+    await host(terminal).run('shell', 'L')
+    expect(stub.calls.at(-1)?.params).toMatchObject({ tty: { cols: 80, rows: 24 }, env: { TERM: 'xterm' } })
+  })
+
+  it('should be raw while it runs, resize, and give the terminal back', async () => {
+    command(async (stream) => {
+      expect(await stream.control()).toEqual({ type: 'resize', cols: 100, rows: 24 })
+      stream.send('stdout', '\x1b[?1049h')
+      return 5
+    })
+    const here = host(terminal)
+    const result = here.run('shell', 'L')
+    await streamed
+    await vi.waitFor(() => expect(here.modes).toEqual([true]))
+    Object.assign(here.stdout, { columns: 100 })
+    here.stdout.emit('resize')
+    expect((await result).code).toBe(5)
+    expect(here.modes).toEqual([true, false])
+    expect(here.stdout.text).toBe('\x1b[?1049h')
+    expect(here.exitListeners.size).toBe(0)
+  })
+
+  it('should give the terminal back, with what a program switched on switched off, when the daemon goes away', async () => {
+    stub.on('exec/run', async (_params, call) => {
+      const stream = await call.stream()
+      stream.send('stdout', 'a\x1b[?104')
+      stream.send('stdout', '9hb')
+      await new Promise((resolve) => setTimeout(resolve, 50))
+      stream.destroy()
+      call.disconnect()
+    })
+    const here = host(terminal)
+    const result = await here.run('shell', 'L')
+    expect(result.code).toBe(125)
+    expect(here.modes).toEqual([true, false])
+    expect(result.stdout).toContain('\x1b[?25h')
+    expect(result.stdout).toContain('\x1b[?1049l')
+  })
+
+  it('should not leave an alternate screen that was left before', async () => {
+    stub.on('exec/run', async (_params, call) => {
+      const stream = await call.stream()
+      stream.send('stdout', '\x1b[?1049h\x1b[?1049l')
+      await new Promise((resolve) => setTimeout(resolve, 50))
+      call.disconnect()
+    })
+    const { stdout } = await host(terminal).run('shell', 'L')
+    expect(stdout.split('\x1b[?1049l')).toHaveLength(2)
+  })
+
+  it.each([
+    ['SIGTERM', 143],
+    ['SIGHUP', 129],
+  ] as const)('should end the shell and give the terminal back on %s', async (name, code) => {
+    command((_stream, signal) => cancelled(signal))
+    const here = host(terminal)
+    const result = here.run('shell', 'L')
+    await streamed
+    await vi.waitFor(() => expect(here.modes).toEqual([true]))
+    here.signal(name)
+    expect((await result).code).toBe(code)
+    expect(here.modes).toEqual([true, false])
+  })
+
+  it('should give the terminal back when the program ends without warning', async () => {
+    command(async () => await new Promise<number>(() => undefined))
+    const here = host(terminal)
+    void here.run('shell', 'L')
+    await streamed
+    await vi.waitFor(() => expect(here.modes).toEqual([true]))
+    for (const listener of [...here.exitListeners]) listener()
+    expect(here.modes).toEqual([true, false])
+  })
+})
