@@ -22,6 +22,8 @@ interface FakeContainer {
   readonly spec: ContainerSpec
   readonly imageId: string
   readonly execs: Set<FakeExec>
+  /** Its own command, when that is run. */
+  command: FakeExec | undefined
   status: ContainerStatus
   startedAt: string | undefined
   finishedAt: string | undefined
@@ -87,6 +89,7 @@ export class FakeContainers implements ContainerEngine {
 
   create(spec: ContainerSpec, signal?: AbortSignal): Promise<{ readonly id: string }> {
     const body = async () => {
+      checkPaths(spec)
       await checkMounts(spec)
       if (this.#find(spec.name) !== undefined) throw new EngineError('name_taken', `${spec.name} is taken`)
       const imageId = this.#deps.findImage(spec.image)
@@ -97,6 +100,7 @@ export class FakeContainers implements ContainerEngine {
         spec,
         imageId,
         execs: new Set(),
+        command: undefined,
         status: 'created',
         startedAt: undefined,
         finishedAt: undefined,
@@ -181,7 +185,8 @@ export class FakeContainers implements ContainerEngine {
 
   async #runCommand(container: FakeContainer): Promise<void> {
     const { command, workdir, env } = container.spec
-    const exec = await this.#exec(container, { command, cwd: workdir, env, stdin: false })
+    const exec = new FakeExec({ command, env, stdin: false }, await this.#hostPath(container, workdir))
+    container.command = exec
     exec.stdout.resume()
     exec.stderr.resume()
     exec.exit.then(
@@ -200,7 +205,9 @@ export class FakeContainers implements ContainerEngine {
   }
 
   async #endExecs(container: FakeContainer): Promise<void> {
-    await Promise.all([...container.execs].map((exec) => exec.end()))
+    const { command } = container
+    container.command = undefined
+    await Promise.all([...container.execs, ...(command === undefined ? [] : [command])].map((exec) => exec.end()))
     container.execs.clear()
   }
 
@@ -261,5 +268,11 @@ async function checkMounts({ mounts }: ContainerSpec): Promise<void> {
     } catch (error) {
       throw new EngineError('mount_missing', `${source} does not exist`, { cause: error })
     }
+  }
+}
+
+function checkPaths({ mounts }: ContainerSpec): void {
+  for (const path of mounts.flatMap(({ source, target }) => [source, target])) {
+    if (!path.startsWith('/') || /[:,]|\p{Cc}/u.test(path)) throw new EngineError('failed', `${path} cannot be mounted`)
   }
 }

@@ -2,7 +2,7 @@ import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { readFile, readlink } from 'node:fs/promises'
 import { constants } from 'node:os'
-import { PassThrough, type Readable, type Writable } from 'node:stream'
+import { PassThrough, type Readable, Writable } from 'node:stream'
 import {
   EngineError,
   type EngineExec,
@@ -11,6 +11,7 @@ import {
   type ExecSpec,
   type TerminalSize,
 } from '../../daemon/engine/engine.ts'
+import { findGroup, type ProcessGroup, signalGroup } from '../../daemon/engine/podman/process-group.ts'
 import { type Deferred, deferred } from './deferred.ts'
 
 /** Exit code of a missing program, as shells and runtimes have it. */
@@ -29,6 +30,7 @@ export class FakeExec implements EngineExec {
   readonly #child: ChildProcess
   readonly #exit: Deferred<ExecExit>
   readonly #ended: Promise<void>
+  #group: ProcessGroup | undefined
 
   /**
    * @param spec what to run
@@ -47,7 +49,7 @@ export class FakeExec implements EngineExec {
       detached: true,
       stdio: [spec.stdin ? 'pipe' : 'ignore', 'pipe', 'pipe'],
     })
-    this.stdin = this.#child.stdin ?? discard()
+    this.stdin = inputOf(this.#child, spec)
     this.stdout = this.#child.stdout ?? emptyStream()
     this.stderr = this.#child.stderr ?? emptyStream()
     for (const stream of [this.stdin, this.stdout, this.stderr]) stream.on('error', () => stream.destroy())
@@ -68,8 +70,8 @@ export class FakeExec implements EngineExec {
 
   async kill(signal: ExecSignal): Promise<boolean> {
     const leader = await this.#leader()
-    if (leader === undefined || !this.#isAlive()) return false
-    return signalGroup(leader, signal)
+    if (leader !== undefined) this.#group ??= await findGroup(leader, process.pid)
+    return this.#group === undefined ? false : await signalGroup(this.#group, signal)
   }
 
   close(): void {
@@ -82,8 +84,7 @@ export class FakeExec implements EngineExec {
   /** Ends the command because its container ends or goes. */
   async end(): Promise<void> {
     const leader = await this.#leader()
-    if (leader !== undefined) signalGroup(leader, 'SIGKILL')
-    if (this.#child.pid !== undefined && this.#isAlive()) signalGroup(this.#child.pid, 'SIGKILL')
+    for (const group of [leader, this.#child.pid]) if (group !== undefined && this.#isAlive()) killGroup(group)
     this.stdout.resume()
     this.stderr.resume()
     if (this.#isAlive()) await this.#ended
@@ -132,12 +133,37 @@ function underTerminal(command: readonly string[], size: TerminalSize): string[]
   return ['script', '-qec', `stty cols ${size.cols} rows ${size.rows}; exec ${quoted}`, '/dev/null']
 }
 
-function signalGroup(group: number, signal: ExecSignal): boolean {
+function killGroup(group: number): void {
   try {
-    return process.kill(-group, signal)
+    process.kill(-group, 'SIGKILL')
   } catch (error) {
-    if (error instanceof Error && 'code' in error && error.code === 'ESRCH') return false
-    throw error
+    if (!(error instanceof Error && 'code' in error && error.code === 'ESRCH')) throw error
+  }
+}
+
+function inputOf(child: ChildProcess, spec: ExecSpec): Writable {
+  if (child.stdin === null) return discard()
+  return spec.tty === undefined ? child.stdin : new TypedInput(child.stdin)
+}
+
+/** Types the end of file, twice in the middle of a line, where the first only hands the line over. */
+class TypedInput extends Writable {
+  readonly #terminal: Writable
+  #last = 0x0a
+
+  constructor(terminal: Writable) {
+    super()
+    this.#terminal = terminal
+    terminal.on('error', () => this.destroy())
+  }
+
+  override _write(chunk: Buffer, _encoding: BufferEncoding, callback: () => void): void {
+    this.#last = chunk.at(-1) ?? this.#last
+    this.#terminal.write(chunk, () => callback())
+  }
+
+  override _final(callback: () => void): void {
+    this.#terminal.write(this.#last === 0x0a ? '\x04' : '\x04\x04', () => callback())
   }
 }
 

@@ -171,7 +171,7 @@ async function readEntry(tar: Readable, name: string): Promise<string | undefine
   const failed = new Promise<never>((_, reject) => {
     tar.once('error', (error) => {
       unpack.destroy(error)
-      reject(error)
+      reject(new EngineError('failed', 'the context cannot be read', { cause: error }))
     })
   })
   tar.pipe(unpack)

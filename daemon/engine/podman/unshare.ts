@@ -1,15 +1,35 @@
 import { execFile } from 'node:child_process'
-import { promisify } from 'node:util'
+import { isAbsolute } from 'node:path'
+import { EngineError } from '../engine.ts'
 
-const run = promisify(execFile)
+/** Longest complaint of podman that is passed on, in characters. */
+const MAX_COMPLAINT = 500
 
 /**
- * Deletes a tree of which parts belong to sub-uids: containers make such files, and the host user itself must not
- * delete them. Runs as root of the user's own namespace, which the API cannot do.
+ * Deletes a tree as the root of the user's own user namespace: files that a sandbox made under other uids belong to
+ * sub-uids of the user, which the user itself must not delete. The API has no such call, so this is the one place that
+ * runs the podman program. Links are not followed; a missing tree is a success.
  * @param path absolute
- * @param env where podman is found
- * @throws the error of the program, with its output
+ * @param podman program to run
+ * @throws EngineError `unavailable` without podman, `failed` otherwise, or the reason of the signal
  */
-export async function removeAsRoot(path: string, env: Readonly<Record<string, string>>): Promise<void> {
-  await run('podman', ['unshare', 'rm', '-rf', '--one-file-system', '--', path], { env })
+export async function removeAsRoot(path: string, podman = 'podman', signal?: AbortSignal): Promise<void> {
+  if (!isAbsolute(path)) throw new EngineError('failed', `not an absolute path: ${path}`)
+  signal?.throwIfAborted()
+  await new Promise<void>((resolve, reject) => {
+    const options = signal === undefined ? {} : { signal }
+    execFile(podman, ['unshare', 'rm', '-rf', '--', path], options, (error, _stdout, stderr) => {
+      if (error === null) resolve()
+      else if (signal?.aborted === true) reject(signal.reason)
+      else reject(toEngineError(error, podman, stderr))
+    })
+  })
+}
+
+function toEngineError(error: Error, podman: string, stderr: string): EngineError {
+  if ('code' in error && error.code === 'ENOENT') {
+    return new EngineError('unavailable', `cannot run ${podman}: it is not installed`, { cause: error })
+  }
+  const complaint = stderr.trim().slice(-MAX_COMPLAINT)
+  return new EngineError('failed', `podman unshare rm failed: ${complaint || error.message}`, { cause: error })
 }

@@ -1,0 +1,60 @@
+import { access } from 'node:fs/promises'
+import { BUILD_REPO, type BuildDeps } from './build.ts'
+import { splitName } from './image-name.ts'
+import { listWorkingContainers, removeWorkingContainer } from './working-container.ts'
+
+/** The label that every image of ours carries, and with it every layer of its build. */
+const OUR_LABEL = 'loopat.content-hash'
+
+/** Repositories of ours. */
+const OUR_IMAGES = 'localhost/loopat-'
+
+/**
+ * Removes what builds left that were interrupted by the end of a daemon or of podman: working containers made from
+ * images of ours, names of builds whose daemon is gone, nameless layers with our label that nothing uses.
+ * @param beforeMs only working containers older than this, in milliseconds since the epoch: younger ones may be at work
+ * @returns how many things were removed
+ */
+export async function cleanUpBuilds(
+  { api, images }: BuildDeps,
+  beforeMs: number,
+  signal?: AbortSignal,
+): Promise<number> {
+  let removed = 0
+  const layers = new Set((await images.listDangling([OUR_LABEL], signal)).map(({ id }) => id))
+  for (const found of await listWorkingContainers(api, signal)) {
+    const isOurs = found.image.startsWith(OUR_IMAGES) || layers.has(found.imageId)
+    if (!isOurs || found.createdMs >= beforeMs) continue
+    if (await removeWorkingContainer(api, found.id, signal)) removed += 1
+  }
+  for (const tag of await listAbandonedNames({ api, images }, signal)) {
+    const id = await images.untag(tag, signal)
+    if (id !== undefined) removed += 1
+  }
+  for (const { id } of await images.listDangling([OUR_LABEL], signal)) {
+    if (await images.removeUnused(id, signal)) removed += 1
+  }
+  return removed
+}
+
+async function listAbandonedNames({ images }: BuildDeps, signal?: AbortSignal): Promise<string[]> {
+  const abandoned: string[] = []
+  for (const { tags } of await images.list(signal)) {
+    for (const tag of tags) {
+      if (!tag.startsWith(`${BUILD_REPO}:`)) continue
+      const pid = Number.parseInt(splitName(tag).tag, 10)
+      if (pid !== process.pid && !(await isAlive(pid))) abandoned.push(tag)
+    }
+  }
+  return abandoned
+}
+
+async function isAlive(pid: number): Promise<boolean> {
+  try {
+    await access(`/proc/${pid}`)
+    return true
+  } catch (error) {
+    if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return false
+    throw error
+  }
+}

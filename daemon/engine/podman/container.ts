@@ -1,0 +1,214 @@
+import { stat } from 'node:fs/promises'
+import {
+  type ContainerDetails,
+  type ContainerEngine,
+  type ContainerSpec,
+  type ContainerStatus,
+  type ContainerSummary,
+  EngineError,
+  type EngineExec,
+  type ExecSpec,
+  isEngineError,
+  type Labels,
+} from '../engine.ts'
+import type { ApiCall, PodmanApi } from './api.ts'
+import { createBody } from './container-spec.ts'
+import { pathOf } from './docker.ts'
+import { type PodmanExec, startExec } from './exec.ts'
+import { containerDetails, containerSummaries, created, read } from './schema.ts'
+
+/** What podman answers for "never". */
+const NEVER = '0001-01-01T00:00:00Z'
+
+type Inspected = ReturnType<typeof containerDetails.parse>
+
+/** Containers through the Docker-compatible API. */
+export class PodmanContainers implements ContainerEngine {
+  readonly #api: PodmanApi
+  /** Commands whose connection is open. */
+  readonly #execs = new Set<PodmanExec>()
+
+  constructor(api: PodmanApi) {
+    this.#api = api
+  }
+
+  async create(spec: ContainerSpec, signal?: AbortSignal): Promise<{ readonly id: string }> {
+    const body = createBody(spec)
+    // Podman creates a missing source as a directory, silently.
+    await checkSources(spec.mounts.map(({ source }) => source))
+    const what = `create container ${spec.name}`
+    const answer = await this.#api.call(
+      {
+        method: 'POST',
+        path: '/containers/create',
+        query: { name: spec.name },
+        body,
+        ok: [200, 201],
+        what,
+        repeatable: false,
+      },
+      signal,
+    )
+    return { id: read(created, answer, what).Id }
+  }
+
+  async start(container: string, signal?: AbortSignal): Promise<void> {
+    const details = await this.#mustInspect(container, signal)
+    if (statusOf(details.State.Status) === 'running') return
+    await checkSources((details.HostConfig.Binds ?? []).map(sourceOf))
+    const what = `start container ${container}`
+    await this.#api.call(this.#post(container, 'start', what), signal)
+  }
+
+  /**
+   * Podman cannot stop a container of which a command blocks on output that nobody reads, and then leaves it in the
+   * state `stopping` for ever; so readers that are behind lose output from here on. Where the state is found
+   * nevertheless, nothing but removal by force helps, and that is the owner's decision: rejects with `wrong_state`.
+   */
+  async stop(container: string, graceSeconds: number, signal?: AbortSignal): Promise<void> {
+    const details = await this.#mustInspect(container, signal)
+    const names = new Set([container, details.Id, details.Name.replace(/^\//, '')])
+    for (const exec of this.#execs) if (names.has(exec.container)) exec.dropWhenFull()
+    const what = `stop container ${container}`
+    try {
+      const t = Math.max(0, Math.ceil(graceSeconds))
+      await this.#api.call({ ...this.#post(container, 'stop', what), query: { t } }, signal)
+    } catch (error) {
+      if (!isEngineError(error, 'wrong_state', 'failed')) throw error
+      const status = statusOf((await this.#mustInspect(container, signal)).State.Status)
+      if (status === 'exited' || status === 'created') return
+      const message = `container ${container} does not stop (${status}); only removal by force ends it`
+      throw new EngineError('wrong_state', message, { cause: error })
+    }
+  }
+
+  async remove(container: string, signal?: AbortSignal): Promise<void> {
+    const what = `remove container ${container}`
+    await this.#api.call(
+      {
+        method: 'DELETE',
+        path: `/containers${pathOf(container)}`,
+        query: { force: true, v: true },
+        ok: [200, 204, 404],
+        what,
+        repeatable: true,
+      },
+      signal,
+    )
+  }
+
+  async inspect(container: string, signal?: AbortSignal): Promise<ContainerDetails | undefined> {
+    const found = await this.#inspect(container, signal)
+    return found === undefined ? undefined : toDetails(found)
+  }
+
+  async list(labels: Labels, signal?: AbortSignal): Promise<ContainerSummary[]> {
+    const what = 'list containers'
+    const filters = JSON.stringify({ label: Object.entries(labels).map(([name, value]) => `${name}=${value}`) })
+    const answer = await this.#api.call(
+      // Not short: it waits while another container is created, which may take minutes.
+      { method: 'GET', path: '/containers/json', query: { all: true, filters }, ok: [200], what, repeatable: true },
+      signal,
+    )
+    return read(containerSummaries, answer, what).map((found) => ({
+      id: found.Id,
+      name: (found.Names[0] ?? '').replace(/^\//, ''),
+      labels: found.Labels,
+      status: statusOf(found.State),
+    }))
+  }
+
+  async exec(container: string, spec: ExecSpec, signal?: AbortSignal): Promise<EngineExec> {
+    const exec = await startExec(this.#api, container, spec, signal)
+    this.#execs.add(exec)
+    const forget = () => void this.#execs.delete(exec)
+    exec.exit.then(forget, forget)
+    return exec
+  }
+
+  #post(container: string, verb: string, what: string): ApiCall {
+    const path = `/containers${pathOf(container)}/${verb}`
+    // 304: it is so already.
+    return { method: 'POST', path, ok: [200, 204, 304], what, repeatable: true }
+  }
+
+  async #inspect(container: string, signal: AbortSignal | undefined): Promise<Inspected | undefined> {
+    const what = `inspect container ${container}`
+    const path = `/containers${pathOf(container)}/json`
+    try {
+      const call: ApiCall = { method: 'GET', path, ok: [200], what, repeatable: true, short: true }
+      return read(containerDetails, await this.#api.call(call, signal), what)
+    } catch (error) {
+      if (isEngineError(error, 'not_found')) return undefined
+      throw error
+    }
+  }
+
+  async #mustInspect(container: string, signal: AbortSignal | undefined): Promise<Inspected> {
+    const found = await this.#inspect(container, signal)
+    if (found === undefined) throw new EngineError('not_found', `there is no container ${container}`)
+    return found
+  }
+}
+
+function toDetails(found: Inspected): ContainerDetails {
+  const { State: state, NetworkSettings: network } = found
+  const status = statusOf(state.Status)
+  const isOver = status === 'exited'
+  const addresses = Object.values(network.Networks ?? {}).map(({ IPAddress }) => IPAddress)
+  return {
+    id: found.Id,
+    name: found.Name.replace(/^\//, ''),
+    labels: found.Config.Labels,
+    status,
+    imageId: plainId(found.Image),
+    startedAt: state.StartedAt === NEVER ? undefined : state.StartedAt,
+    finishedAt: isOver && state.FinishedAt !== NEVER ? state.FinishedAt : undefined,
+    exitCode: isOver ? state.ExitCode : undefined,
+    pid: status === 'running' ? state.Pid : 0,
+    address:
+      [...addresses, network.IPAddress].find(
+        (address) => address !== undefined && address !== null && address !== '',
+      ) ?? undefined,
+  }
+}
+
+/** An id without the name of its hash. */
+export function plainId(id: string): string {
+  return id.replace(/^sha256:/, '')
+}
+
+/** Podman's own states and Docker's, which newer versions answer. */
+function statusOf(state: string): ContainerStatus {
+  switch (state) {
+    case 'created':
+    case 'configured':
+    case 'initialized':
+      return 'created'
+    case 'running':
+      return 'running'
+    case 'stopping':
+      return 'stopping'
+    case 'exited':
+    case 'stopped':
+    case 'dead':
+      return 'exited'
+    default:
+      return 'other'
+  }
+}
+
+/** Source of `source:target:options`; sources hold no colon. */
+function sourceOf(bind: string): string {
+  return bind.slice(0, bind.indexOf(':'))
+}
+
+async function checkSources(sources: readonly string[]): Promise<void> {
+  for (const source of sources) {
+    try {
+      await stat(source)
+    } catch (error) {
+      throw new EngineError('mount_missing', `${source} is to be mounted and cannot be found`, { cause: error })
+    }
+  }
+}

@@ -1,0 +1,146 @@
+import type { Duplex, Readable } from 'node:stream'
+import type Dockerode from 'dockerode'
+
+/** One request to podman's API. */
+export interface ApiRequest {
+  readonly method: 'GET' | 'POST' | 'DELETE'
+  /** Path without query; parts that come from outside are encoded with {@link pathOf}. */
+  readonly path: string
+  readonly query?: Readonly<Record<string, string | number | boolean | undefined>>
+  /** Sent as JSON. */
+  readonly body?: object
+  /** Sent as a tar instead of a body. A stream that fails breaks the request off. */
+  readonly upload?: Readable
+  /** Status codes that are successes. */
+  readonly ok: readonly number[]
+}
+
+/** The part of docker-modem that is used. */
+interface Modem {
+  dial(options: DialOptions, callback: (error: unknown, data: unknown) => void): void
+}
+
+interface DialOptions {
+  readonly path: string
+  readonly method: string
+  readonly options: { readonly _query: object; readonly _body: object }
+  readonly statusCodes: Readonly<Record<number, boolean>>
+  readonly file?: Readable
+  readonly isStream?: boolean
+  readonly hijack?: boolean
+  readonly abortSignal?: AbortSignal
+}
+
+/** Two clients of one socket: short calls break off when nothing moves for a minute, long ones and streams never do. */
+interface Clients {
+  readonly socketPath: string
+  readonly short: Modem
+  readonly long: Modem
+}
+
+/** Silence after which a short call is given up, in milliseconds. */
+const SHORT_TIMEOUT_MS = 60_000
+
+/** How a call is made. */
+export interface CallOptions {
+  /** A call that podman answers at once, whatever else it does; only those have a time limit. */
+  readonly short: boolean
+}
+
+/**
+ * Speaks HTTP to podman, through dockerode. dockerode is loaded at the first call, since that takes over 100 ms.
+ * Connections are not reused: a fresh one costs a fraction of a millisecond on a unix socket, and so a request never
+ * meets a socket that the service closed meanwhile. Errors are what dockerode makes of them; see `error.ts`.
+ */
+export class DockerClient {
+  readonly #socketPath: () => string
+  #loading: Promise<typeof Dockerode> | undefined
+  #clients: Clients | undefined
+
+  /** @param socketPath tells the socket to use now; asked before each request, so that the service may move */
+  constructor(socketPath: () => string) {
+    this.#socketPath = socketPath
+  }
+
+  /** Makes a call and returns its parsed answer; a Buffer when the answer is no JSON. */
+  async call(request: ApiRequest, options: CallOptions, signal?: AbortSignal): Promise<unknown> {
+    const clients = await this.#connect()
+    return await dial(options.short ? clients.short : clients.long, request, {}, signal)
+  }
+
+  /** Makes a call and returns the body of its answer as it comes. The signal breaks the stream off, too. */
+  async stream(request: ApiRequest, signal?: AbortSignal): Promise<Readable> {
+    const { long } = await this.#connect()
+    return await dial<Readable>(long, request, { isStream: true }, signal)
+  }
+
+  /** Makes a call that turns its connection into a raw duplex stream. The signal has no effect afterwards. */
+  async hijack(request: ApiRequest, signal?: AbortSignal): Promise<Duplex> {
+    const { long } = await this.#connect()
+    return await dial<Duplex>(long, request, { isStream: true, hijack: true }, signal)
+  }
+
+  async #connect(): Promise<Clients> {
+    this.#loading ??= import('dockerode').then((module) => module.default)
+    const Docker = await this.#loading
+    const socketPath = this.#socketPath()
+    if (this.#clients?.socketPath !== socketPath) {
+      this.#clients = {
+        socketPath,
+        short: createModem(Docker, socketPath, SHORT_TIMEOUT_MS),
+        long: createModem(Docker, socketPath, 0),
+      }
+    }
+    return this.#clients
+  }
+}
+
+/** Joins path segments that come from outside into a path. */
+export function pathOf(...segments: string[]): string {
+  return segments.map((segment) => `/${encodeURIComponent(segment)}`).join('')
+}
+
+/**
+ * DOCKER_HOST overrides an explicit socket path, and broken DOCKER_* variables make the constructor throw; a socket was
+ * chosen already, so they are out of sight while it runs.
+ */
+function createModem(Docker: typeof Dockerode, socketPath: string, timeoutMs: number): Modem {
+  const hidden = Object.entries(process.env).filter(([name]) => name.startsWith('DOCKER_'))
+  for (const [name] of hidden) delete process.env[name]
+  try {
+    const headers = { Connection: 'close' }
+    return new Docker({ socketPath, protocol: 'http', timeout: timeoutMs, headers }).modem
+  } finally {
+    for (const [name, value] of hidden) process.env[name] = value
+  }
+}
+
+function dial<T>(
+  modem: Modem,
+  request: ApiRequest,
+  extra: Pick<DialOptions, 'isStream' | 'hijack'>,
+  signal: AbortSignal | undefined,
+): Promise<T> {
+  const options: DialOptions = {
+    // The modem appends its own (empty) query to a path with a question mark, and otherwise cuts the last character.
+    path: `${request.path}?${queryOf(request.query ?? {})}`,
+    method: request.method,
+    options: { _query: {}, _body: request.body ?? {} },
+    statusCodes: Object.fromEntries(request.ok.map((code) => [code, true])),
+    ...(request.upload === undefined ? {} : { file: request.upload }),
+    ...(signal === undefined ? {} : { abortSignal: signal }),
+    ...extra,
+  }
+  return new Promise<T>((resolve, reject) => {
+    modem.dial(options, (error, data) => {
+      if (error !== null && error !== undefined) reject(error)
+      else resolve(data as T)
+    })
+  })
+}
+
+function queryOf(query: Readonly<Record<string, string | number | boolean | undefined>>): string {
+  const search = new URLSearchParams()
+  for (const [name, value] of Object.entries(query)) if (value !== undefined) search.set(name, `${value}`)
+  return search.toString()
+}

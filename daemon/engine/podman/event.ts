@@ -1,0 +1,145 @@
+import { setTimeout as sleep } from 'node:timers/promises'
+import { type EngineEvent, type EngineEventMessage, isEngineError, type Labels } from '../engine.ts'
+import type { PodmanApi } from './api.ts'
+import { parseLine, readLines } from './ndjson.ts'
+import { event } from './schema.ts'
+
+/** Pauses between attempts to connect, in milliseconds; the last one stays. */
+const BACK_OFF_MS = [50, 100, 200, 500, 1000]
+
+/**
+ * Podman 5.1 and 5.2 send even the headers with the first event only. A request without an answer for so long, in
+ * milliseconds, counts as connected; replay covers what may have happened meanwhile.
+ */
+const SILENCE_MS = 2000
+
+/** How many events are remembered to tell replayed ones; a second's worth is enough. */
+const REMEMBERED = 2000
+
+/** Follows container events; see `Engine.watch`. Filters by type and labels alone: podman names some actions differently. */
+export function watchEvents(
+  api: PodmanApi,
+  labels: Labels,
+  listener: (message: EngineEventMessage) => void,
+): () => void {
+  const stop = new AbortController()
+  const subscription = new Subscription(labels, (message) => {
+    if (!stop.signal.aborted) listener(message)
+  })
+  void follow(api, subscription, stop.signal)
+  return () => stop.abort()
+}
+
+async function follow(api: PodmanApi, subscription: Subscription, signal: AbortSignal): Promise<void> {
+  for (let failures = 0; !signal.aborted; failures += 1) {
+    const before = subscription.connections
+    const reason = await followOnce(api, subscription, signal)
+    if (signal.aborted) return
+    subscription.disconnected(reason)
+    if (subscription.connections > before) failures = 0
+    await sleep(BACK_OFF_MS[Math.min(failures, BACK_OFF_MS.length - 1)])
+  }
+}
+
+/** @returns why it ended */
+async function followOnce(api: PodmanApi, subscription: Subscription, signal: AbortSignal): Promise<string> {
+  const timer = new AbortController()
+  const broken = new AbortController()
+  const bothSignals = AbortSignal.any([signal, broken.signal])
+  try {
+    void connectAfterSilence(api, subscription, timer.signal)
+    const stream = await api.stream(subscription.request(), bothSignals)
+    timer.abort()
+    subscription.connected()
+    for await (const line of readLines(stream)) subscription.take(line)
+    return 'the event stream ended'
+  } catch (error) {
+    if (signal.aborted) return 'stopped'
+    if (isEngineError(error)) return error.message
+    throw error
+  } finally {
+    timer.abort()
+    broken.abort()
+  }
+}
+
+async function connectAfterSilence(api: PodmanApi, subscription: Subscription, answered: AbortSignal): Promise<void> {
+  try {
+    await sleep(SILENCE_MS, undefined, { signal: answered, ref: false })
+    await api.ask({ method: 'GET', path: '/_ping', ok: [200], what: 'ping', repeatable: true, short: true }, answered)
+  } catch (error) {
+    if (answered.aborted || isEngineError(error)) return
+    throw error
+  }
+  if (!answered.aborted) subscription.connected()
+}
+
+/** What a follower has seen so far. */
+class Subscription {
+  /** How often it was connected. */
+  connections = 0
+  readonly #labels: Labels
+  readonly #listener: (message: EngineEventMessage) => void
+  readonly #seen = new Set<string>()
+  /** Events before the subscription began are none of its business. */
+  readonly #began = BigInt(Date.now()) * 1_000_000n
+  #last = this.#began
+  #isConnected = false
+
+  constructor(labels: Labels, listener: (message: EngineEventMessage) => void) {
+    this.#labels = labels
+    this.#listener = listener
+  }
+
+  request() {
+    const label = Object.entries(this.#labels).map(([name, value]) => `${name}=${value}`)
+    // Podman counts in seconds, and includes the one named.
+    const since = (this.#last / 1_000_000_000n - 1n).toString()
+    const query = { since, filters: JSON.stringify({ type: ['container'], label }) }
+    return { method: 'GET', path: '/events', query, ok: [200], what: 'follow events', repeatable: true } as const
+  }
+
+  connected(): void {
+    if (this.#isConnected) return
+    this.#isConnected = true
+    this.connections += 1
+    this.#listener({ kind: 'connected' })
+  }
+
+  disconnected(reason: string): void {
+    if (!this.#isConnected) return
+    this.#isConnected = false
+    this.#listener({ kind: 'disconnected', reason })
+  }
+
+  take(line: string): void {
+    const message = readEvent(line)
+    if (message === undefined) return
+    const time = BigInt(message.timeNano)
+    const key = `${message.timeNano} ${message.id} ${message.action}`
+    if (time < this.#began || this.#seen.has(key)) return
+    this.#remember(key)
+    if (time > this.#last) this.#last = time
+    this.#listener(message)
+  }
+
+  #remember(key: string): void {
+    this.#seen.add(key)
+    if (this.#seen.size <= REMEMBERED) return
+    for (const oldest of this.#seen) {
+      this.#seen.delete(oldest)
+      return
+    }
+  }
+}
+
+/** Undefined for what is no event of a container. */
+function readEvent(line: string): EngineEvent | undefined {
+  const parsed = event.safeParse(parseLine(line))
+  // Too big for a number: taken from the text. Inside a string the quotation mark would be escaped.
+  const timeNano = /"timeNano":(\d+)/.exec(line)?.[1]
+  if (!parsed.success || parsed.data.Type !== 'container' || timeNano === undefined) return undefined
+  const { ID: id, Attributes: attributes } = parsed.data.Actor
+  const { name = '', image: _image, ...labels } = attributes
+  return { kind: 'container', action: parsed.data.Action.toLowerCase(), id, name, labels, timeNano }
+}

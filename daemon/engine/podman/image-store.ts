@@ -1,0 +1,104 @@
+import { type ImageDetails, isEngineError, type Labels } from '../engine.ts'
+import type { PodmanApi } from './api.ts'
+import { plainId } from './container.ts'
+import { imagePath, splitName } from './image-name.ts'
+import { imageDetails, imageSummaries, read } from './schema.ts'
+
+/** What podman calls an image without a name in answers. */
+const NO_NAME = '<none>:<none>'
+
+/** The plain operations on stored images, shared by building, importing and cleaning up. */
+export class ImageStore {
+  readonly #api: PodmanApi
+
+  constructor(api: PodmanApi) {
+    this.#api = api
+  }
+
+  async inspect(image: string, signal?: AbortSignal): Promise<ImageDetails | undefined> {
+    const what = `inspect image ${image}`
+    const path = `/images${imagePath(image)}/json`
+    try {
+      const answer = await this.#api.call({ method: 'GET', path, ok: [200], what, repeatable: true }, signal)
+      const found = read(imageDetails, answer, what)
+      return {
+        id: plainId(found.Id),
+        tags: (found.RepoTags ?? []).filter((tag) => tag !== NO_NAME),
+        labels: found.Config?.Labels ?? {},
+        sizeBytes: found.Size,
+        createdAt: found.Created,
+      }
+    } catch (error) {
+      if (isEngineError(error, 'not_found')) return undefined
+      throw error
+    }
+  }
+
+  /** Named images. */
+  async list(signal?: AbortSignal): Promise<ImageDetails[]> {
+    return await this.#list({}, signal)
+  }
+
+  /** Images without name and without children that carry the label (`name` or `name=value`). */
+  async listDangling(label: readonly string[], signal?: AbortSignal): Promise<ImageDetails[]> {
+    return await this.#list({ dangling: ['true'], label }, signal)
+  }
+
+  async tag(image: string, tag: string, signal?: AbortSignal): Promise<void> {
+    const what = `tag image ${image} as ${tag}`
+    const path = `/images${imagePath(image)}/tag`
+    const query = { ...splitName(tag) }
+    await this.#api.call({ method: 'POST', path, query, ok: [200, 201], what, repeatable: true }, signal)
+  }
+
+  /** Takes a name away. @returns the id of the image that had it, undefined when none had */
+  async untag(tag: string, signal?: AbortSignal): Promise<string | undefined> {
+    const found = await this.inspect(tag, signal)
+    if (found === undefined) return undefined
+    const what = `untag image ${tag}`
+    // The Docker-compatible way would also delete the image, or refuse when a container uses it.
+    const path = `/v4.0.0/libpod/images${imagePath(tag)}/untag`
+    const query = { ...splitName(tag) }
+    await this.#api.call({ method: 'POST', path, query, ok: [200, 201, 404], what, repeatable: true }, signal)
+    return found.id
+  }
+
+  /**
+   * Removes an image that has no name any more and that nothing uses, with its nameless parents.
+   * @returns whether it is gone; one that is named or used stays
+   */
+  async removeUnused(id: string, signal?: AbortSignal): Promise<boolean> {
+    const found = await this.inspect(id, signal)
+    if (found === undefined || found.tags.length > 0) return false
+    const what = `remove image ${id}`
+    const path = `/images${imagePath(id)}`
+    try {
+      await this.#api.call({ method: 'DELETE', path, ok: [200, 404], what, repeatable: true }, signal)
+      return true
+    } catch (error) {
+      if (isEngineError(error, 'in_use')) return false
+      throw error
+    }
+  }
+
+  async #list(filters: Readonly<Record<string, readonly string[]>>, signal?: AbortSignal): Promise<ImageDetails[]> {
+    const what = 'list images'
+    const query = { filters: JSON.stringify(filters) }
+    const answer = await this.#api.call(
+      { method: 'GET', path: '/images/json', query, ok: [200], what, repeatable: true },
+      signal,
+    )
+    return read(imageSummaries, answer, what).map((found) => ({
+      id: plainId(found.Id),
+      tags: (found.RepoTags ?? []).filter((tag) => tag !== NO_NAME),
+      labels: found.Labels,
+      sizeBytes: found.Size,
+      createdAt: new Date(found.Created * 1000).toISOString(),
+    }))
+  }
+}
+
+/** Labels as a filter wants them. */
+export function toFilter(labels: Labels): string[] {
+  return Object.entries(labels).map(([name, value]) => `${name}=${value}`)
+}

@@ -1,0 +1,67 @@
+import { EngineError, isEngineError, type Labels, type NetworkEngine } from '../engine.ts'
+import type { PodmanApi } from './api.ts'
+import { pathOf } from './docker.ts'
+import { networkDetails, networks, read } from './schema.ts'
+
+/** Networks through the Docker-compatible API. */
+export class PodmanNetworks implements NetworkEngine {
+  readonly #api: PodmanApi
+
+  constructor(api: PodmanApi) {
+    this.#api = api
+  }
+
+  async ensure(name: string, labels: Labels, signal?: AbortSignal): Promise<void> {
+    const present = await this.#labelsOf(name, signal)
+    if (present === undefined) await this.#create(name, labels, signal)
+    // Podman 4.4 to 4.9 answer success, with the old one, to whoever creates it second: so look at what is there.
+    const found = present ?? (await this.#labelsOf(name, signal)) ?? {}
+    const isOurs = Object.entries(labels).every(([label, value]) => found[label] === value)
+    if (!isOurs) throw new EngineError('name_taken', `there is a network ${name} that is not ours`)
+  }
+
+  async remove(name: string, signal?: AbortSignal): Promise<void> {
+    const what = `remove network ${name}`
+    await this.#api.call(
+      { method: 'DELETE', path: `/networks${pathOf(name)}`, ok: [200, 204, 404], what, repeatable: true },
+      signal,
+    )
+  }
+
+  async list(labels: Labels, signal?: AbortSignal): Promise<{ readonly name: string; readonly labels: Labels }[]> {
+    const what = 'list networks'
+    const filters = JSON.stringify({ label: Object.entries(labels).map(([name, value]) => `${name}=${value}`) })
+    const answer = await this.#api.call(
+      { method: 'GET', path: '/networks', query: { filters }, ok: [200], what, repeatable: true },
+      signal,
+    )
+    return read(networks, answer, what).map(({ Name, Labels }) => ({ name: Name, labels: Labels }))
+  }
+
+  async #create(name: string, labels: Labels, signal: AbortSignal | undefined): Promise<void> {
+    const what = `create network ${name}`
+    const body = { Name: name, Driver: 'bridge', CheckDuplicate: true, Labels: labels }
+    try {
+      await this.#api.call(
+        { method: 'POST', path: '/networks/create', body, ok: [200, 201], what, repeatable: true },
+        signal,
+      )
+    } catch (error) {
+      // Somebody else was faster; whose it is, is looked at next.
+      if (!isEngineError(error, 'name_taken')) throw error
+    }
+  }
+
+  async #labelsOf(name: string, signal: AbortSignal | undefined): Promise<Labels | undefined> {
+    const what = `inspect network ${name}`
+    const path = `/networks${pathOf(name)}`
+    try {
+      const answer = await this.#api.call({ method: 'GET', path, ok: [200], what, repeatable: true }, signal)
+      return read(networkDetails, answer, what).Labels
+    } catch (error) {
+      // A name that nothing has is a network that is not there, whatever else it means in a container's words.
+      if (isEngineError(error, 'not_found', 'network_stale')) return undefined
+      throw error
+    }
+  }
+}

@@ -1,0 +1,65 @@
+import type { Engine, EngineEventMessage, EngineInfo, Labels } from '../engine.ts'
+import { type ApiCall, PodmanApi } from './api.ts'
+import { PodmanContainers } from './container.ts'
+import { DockerClient } from './docker.ts'
+import { watchEvents } from './event.ts'
+import { PodmanImages } from './image.ts'
+import { PodmanNetworks } from './network.ts'
+import { info, read } from './schema.ts'
+
+/** Options of {@link createPodmanEngine}. */
+export interface PodmanEngineOptions {
+  /**
+   * Socket of the podman service, or a function that tells it before each request, since a restarted service may be
+   * somewhere else. The function may throw an EngineError `unavailable` when there is no service.
+   */
+  readonly socketPath: string | (() => string)
+  /** How long calls wait for a service that does not answer, in milliseconds; default 10 s. */
+  readonly patienceMs?: number
+}
+
+/** Makes an engine of a podman service. It connects when it is first used, and outlives restarts of the service. */
+export function createPodmanEngine(options: PodmanEngineOptions): Engine {
+  const { socketPath } = options
+  const docker = new DockerClient(typeof socketPath === 'string' ? () => socketPath : socketPath)
+  return new PodmanEngine(new PodmanApi(docker, options.patienceMs))
+}
+
+class PodmanEngine implements Engine {
+  readonly container: PodmanContainers
+  readonly image: PodmanImages
+  readonly network: PodmanNetworks
+  readonly #api: PodmanApi
+
+  constructor(api: PodmanApi) {
+    this.#api = api
+    this.container = new PodmanContainers(api)
+    this.image = new PodmanImages(api)
+    this.network = new PodmanNetworks(api)
+  }
+
+  async ping(signal?: AbortSignal): Promise<void> {
+    await this.#api.ask(get('/_ping', 'ping'), signal)
+  }
+
+  async info(signal?: AbortSignal): Promise<EngineInfo> {
+    const call = get('/v4.0.0/libpod/info', 'tell about itself')
+    const { host, store, version } = read(info, await this.#api.call(call, signal), call.what)
+    return {
+      version: version.Version,
+      rootless: host.security.rootless,
+      storageDriver: store.graphDriverName,
+      networkBackend: host.networkBackend ?? 'unknown',
+      cgroupVersion: host.cgroupVersion === 'v2' ? '2' : host.cgroupVersion === 'v1' ? '1' : 'unknown',
+      cgroupControllers: host.cgroupControllers ?? [],
+    }
+  }
+
+  watch(labels: Labels, listener: (message: EngineEventMessage) => void): () => void {
+    return watchEvents(this.#api, labels, listener)
+  }
+}
+
+function get(path: string, what: string): ApiCall {
+  return { method: 'GET', path, ok: [200], what, repeatable: true, short: true }
+}
