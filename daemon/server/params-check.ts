@@ -18,17 +18,15 @@ function pathOf(issue: Issue): string {
     .replace(/^\./, '')
 }
 
-/** What a size is counted in, by what has it. */
-function unitOf(origin: string): string {
-  if (origin === 'string') return ' characters'
-  if (origin === 'array' || origin === 'set') return ' items'
-  return ''
-}
+/** What a size is counted in, by what has it; everything else is a number itself. */
+const UNITS: Readonly<Record<string, string>> = { array: 'item', string: 'character' }
 
 function sizeRule(issue: z.core.$ZodIssueTooBig | z.core.$ZodIssueTooSmall): string {
-  const unit = unitOf(issue.origin)
   const [bound, limit] = issue.code === 'too_big' ? ['at most', issue.maximum] : ['at least', issue.minimum]
-  return unit === '' ? `must be ${bound} ${limit}` : `must have ${bound} ${limit}${unit}`
+  const unit = UNITS[issue.origin]
+  return unit === undefined
+    ? `must be ${bound} ${limit}`
+    : `must have ${bound} ${limit} ${unit}${limit === 1 ? '' : 's'}`
 }
 
 /** Type names of zod that do not read well. */
@@ -71,8 +69,11 @@ function describe(issue: Issue): { path: string; rule: string } {
  * @throws LoopatError `invalid_params` that names the method, the param and the rule
  */
 export function checkParams<M extends MethodName>(method: M, params: unknown): CheckedParamsOf<M> {
+  const next = `\`loopctl rpc --discover\` describes ${method}.`
   if (Array.isArray(params)) {
-    throw new LoopatError('invalid_params', `${method}: params must be an object, by name and not by position`)
+    throw new LoopatError('invalid_params', `${method}: params must be an object, by name and not by position`, {
+      next,
+    })
   }
   const result = METHODS[method].params.safeParse(params ?? {}, { reportInput: true })
   // The schema of this very method made it; TypeScript cannot follow that through the table.
@@ -80,7 +81,7 @@ export function checkParams<M extends MethodName>(method: M, params: unknown): C
   const issues = result.error.issues.slice(0, MAX_ISSUES).map(describe)
   const { path, rule } = issues[0] ?? { path: '', rule: 'must be as the contract says' }
   throw new LoopatError('invalid_params', `${method}: ${path === '' ? 'params' : path} ${rule}`, {
-    next: `\`loopctl rpc --discover\` describes ${method}.`,
+    next,
     details: { issues },
   })
 }

@@ -1,0 +1,91 @@
+import { describe, expect, it, vi } from 'vitest'
+import { EventHub } from '../../../daemon/server/event-hub.ts'
+import { loopInfo, startServer } from '../../harness/peer-server.ts'
+
+const all = { kinds: undefined, loopId: undefined }
+const changed = (id: string) => ({ loop: loopInfo(id), removed: false })
+const engine = { state: 'down', reason: 'gone', socket: null, owned: false, version: null } as const
+
+describe('EventHub', () => {
+  it('should bring events to those who want them, with the id of their subscription', () => {
+    const hub = new EventHub()
+    const everything = vi.fn()
+    const onlyLoops = vi.fn()
+    const onlyOne = vi.fn()
+    const { id } = hub.subscribe(all, everything)
+    hub.subscribe({ ...all, kinds: ['loop/changed'] }, onlyLoops)
+    hub.subscribe({ ...all, loopId: 'a' }, onlyOne)
+    hub.publish('loop/changed', changed('a'), { loopId: 'a' })
+    hub.publish('loop/changed', changed('b'), { loopId: 'b' })
+    hub.publish('daemon/changed', { engine })
+    expect(everything).toHaveBeenCalledTimes(3)
+    expect(everything).toHaveBeenLastCalledWith('daemon/changed', { subscription: id, engine })
+    expect(onlyLoops).toHaveBeenCalledTimes(2)
+    expect(onlyOne).toHaveBeenCalledTimes(1)
+  })
+
+  it('should bring nothing after the end, also when that comes from within an event', () => {
+    const hub = new EventHub()
+    const listener = vi.fn(() => first.dispose())
+    const first = hub.subscribe(all, listener)
+    hub.publish('loop/changed', changed('a'))
+    hub.publish('loop/changed', changed('a'))
+    first.dispose()
+    expect(listener).toHaveBeenCalledTimes(1)
+  })
+})
+
+describe('event/subscribe', () => {
+  it('should resolve the loop, filter, and end', async () => {
+    const get = vi.fn(async () => ({
+      loop: loopInfo('a-full'),
+      container: { name: 'c', id: null },
+      leases: [],
+      paths: { directory: '', workdir: '', home: '' },
+      metadata: null,
+    }))
+    await using server = await startServer({ loop: { get } })
+    await using peer = await server.initialized()
+    const { result } = await peer.request('event/subscribe', { kinds: ['loop/changed'], loop: 'a' })
+    const { subscription } = result as { subscription: string }
+    server.hub.publish('loop/changed', changed('other'), { loopId: 'other' })
+    server.hub.publish('loop/changed', changed('a-full'), { loopId: 'a-full' })
+    expect(await peer.next()).toMatchObject({
+      method: 'loop/changed',
+      params: { subscription, loop: { id: 'a-full' }, removed: false },
+    })
+    await peer.request('event/unsubscribe', { subscription: 'unknown' })
+    await peer.request('event/unsubscribe', { subscription })
+    server.hub.publish('loop/changed', changed('a-full'), { loopId: 'a-full' })
+    peer.send({ jsonrpc: '2.0', id: 'last', method: 'loop/list' })
+    expect(await peer.next()).toMatchObject({ id: 'last' })
+  })
+
+  it('should be limited in number and end with the connection', async () => {
+    await using server = await startServer({}, { limits: { maxSubscriptions: 2 } })
+    const peer = await server.initialized()
+    await peer.request('event/subscribe')
+    await peer.request('event/subscribe')
+    expect((await peer.request('event/subscribe')).error?.data.name).toBe('too_many_requests')
+    await peer[Symbol.asyncDispose]()
+    await vi.waitFor(() => expect(server.server.connections).toBe(0))
+    server.hub.publish('loop/changed', changed('a'))
+  })
+
+  it('should cost a subscriber that does not read its connection, and nobody else', async () => {
+    await using server = await startServer({}, { limits: { maxQueuedBytes: 200_000 } })
+    await using slow = await server.initialized()
+    await using quick = await server.initialized()
+    await slow.request('event/subscribe')
+    await quick.request('event/subscribe')
+    slow.socket.pause()
+    for (let index = 0; index < 3000; index += 1) {
+      server.hub.publish('loop/changed', changed(`loop-${index}`))
+      if (index % 50 === 0) await new Promise((resolve) => setTimeout(resolve, 1))
+    }
+    await vi.waitFor(() => expect(server.server.connections).toBe(1))
+    for (let index = 0; index < 3000; index += 1) {
+      expect(await quick.next()).toMatchObject({ params: { loop: { id: `loop-${index}` } } })
+    }
+  })
+})
