@@ -83,7 +83,7 @@ async function offers(place: Place, current: string, source: CandidateSource): P
   const { command, operands, pending, options } = place
   if (pending !== undefined) return await valuesOf(pending, pending.flags, place, source)
   if (options && current.startsWith('-')) return optionsOf(command)
-  if (command.commands.length > 0) return visible(command)
+  if (command.commands.length > 0) return operands.every((word) => word === 'help') ? visible(command) : []
   const position = Math.min(operands.length, command.registeredArguments.length - 1)
   const argument = command.registeredArguments[position]
   if (argument === undefined || (operands.length > position && !argument.variadic)) return []

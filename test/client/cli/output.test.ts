@@ -67,7 +67,7 @@ describe('output', () => {
     const value = { title: 'a\u009b31m\x7f\x1b', list: [1] }
     output.json(value)
     expect(JSON.parse(stdout.text)).toEqual(value)
-    expect(stdout.text).not.toMatch(/[\x7f-\x9f\x1b]/)
+    expect(stdout.text).not.toMatch(/(?!\n)\p{Cc}/u)
     expect(stdout.text).toContain('\n  "list"')
   })
 
