@@ -1,133 +1,200 @@
-import { type CheckedParamsOf, LoopatError, type ResultOf } from '@loopatd/protocol'
+import type { CheckedParamsOf, LoopInfo, ResultOf } from '@loopatd/protocol'
+import { isEngineError } from '../engine/engine.ts'
+import { Coalesce } from '../lib/coalesce.ts'
+import { KeyedMutex } from '../lib/keyed-mutex.ts'
 import type { OnProgress } from '../lib/progress.ts'
+import { archiveLoop, unarchiveLoop } from './loop-archive.ts'
+import { LoopBoard } from './loop-board.ts'
+import { LoopCache } from './loop-cache.ts'
+import { findLoop, type LoopContext, publishLoop, readLoop, republish } from './loop-context.ts'
+import { createLoop } from './loop-create.ts'
 import type { LoopServiceOptions } from './loop-options.ts'
-import type { LoopUse, LoopUseRequest } from './loop-use.ts'
+import { type LoopCounts, LoopReader } from './loop-reader.ts'
+import { removeLoop } from './loop-remove.ts'
+import { renameLoop } from './loop-rename.ts'
+import { NameDesk } from './loop-reserve.ts'
+import { startInTurn, startLoop } from './loop-start.ts'
+import { STOP_GRACE_SECONDS, stopInTurn } from './loop-stop.ts'
+import { type LoopUse, type LoopUseRequest, useLoop } from './loop-use.ts'
+import { reconcile } from './reconcile.ts'
 
-/** How many loops there are. */
-export interface LoopCounts {
-  readonly total: number
-  readonly running: number
-  readonly archived: number
-  readonly broken: number
-}
-
-/** Loops: every use case of the contract, serialised per loop. */
+/** Loops: every use case of the contract, serialised per loop. Each lives in a file of its own; here they meet. */
 export class LoopService implements AsyncDisposable {
-  readonly #options: LoopServiceOptions
+  readonly #context: LoopContext
+  readonly #names: NameDesk
+  readonly #reader: LoopReader
+  readonly #closed = new AbortController()
+  readonly #background = new Set<Promise<void>>()
+  #takenUp = false
+  #reconciled = false
 
   constructor(options: LoopServiceOptions) {
-    this.#options = options
+    const { onChange, ...rest } = options
+    const cache = new LoopCache({
+      ...options,
+      onChange: (id) => this.#takenUp && this.#inBackground('tell of a loop', () => republish(this.#context, id)),
+      onSync: () => this.#inBackground('take up the loops', () => this.#takeUp()),
+    })
+    const board = new LoopBoard({ containerOf: (id) => cache.peek(id), onChange })
+    this.#context = { ...rest, cache, board, turns: new KeyedMutex(), starts: new Coalesce() }
+    this.#names = new NameDesk(options.store)
+    this.#reader = new LoopReader(this.#context)
   }
 
   /**
    * Cleans up after a crash and begins to follow the engine; what needs the engine is done as soon as it answers.
-   * @throws `storage_failed` when the loops cannot be listed
+   * Call it before anything else.
+   * @throws `storage_failed` when the loops cannot be read
    */
   async open(): Promise<void> {
-    throw this.#unbuilt()
+    await this.#context.store.recover()
+    this.#context.cache.open()
   }
 
   /** How many loops there are now; asks the engine nothing. */
   async counts(): Promise<LoopCounts> {
-    throw this.#unbuilt()
+    return await this.#reader.counts()
   }
 
-  /** @see `loop/archive` */
-  async archive(_params: CheckedParamsOf<'loop/archive'>, _signal: AbortSignal): Promise<ResultOf<'loop/archive'>> {
-    throw this.#unbuilt()
+  /** @see `loop/archive` of the contract, as for all that follow */
+  async archive(params: CheckedParamsOf<'loop/archive'>, signal: AbortSignal): Promise<ResultOf<'loop/archive'>> {
+    return { loop: await archiveLoop(this.#context, params.loop, signal) }
   }
 
-  /** @see `loop/create` */
   async create(
-    _params: CheckedParamsOf<'loop/create'>,
-    _onProgress: OnProgress,
-    _signal: AbortSignal,
+    params: CheckedParamsOf<'loop/create'>,
+    onProgress: OnProgress,
+    signal: AbortSignal,
   ): Promise<ResultOf<'loop/create'>> {
-    throw this.#unbuilt()
+    return await createLoop(this.#context, this.#names, params, { onProgress, signal })
   }
 
-  /** @see `loop/get` */
-  async get(_params: CheckedParamsOf<'loop/get'>, _signal: AbortSignal): Promise<ResultOf<'loop/get'>> {
-    throw this.#unbuilt()
+  async get(params: CheckedParamsOf<'loop/get'>, signal: AbortSignal): Promise<ResultOf<'loop/get'>> {
+    return await this.#reader.get(params.loop, signal)
   }
 
-  /** @see `loop/list` */
-  async list(_params: CheckedParamsOf<'loop/list'>, _signal: AbortSignal): Promise<ResultOf<'loop/list'>> {
-    throw this.#unbuilt()
+  async list(params: CheckedParamsOf<'loop/list'>, signal: AbortSignal): Promise<ResultOf<'loop/list'>> {
+    return { loops: await this.#reader.list(params.archived, signal) }
   }
 
-  /** @see `loop/remove` */
   async remove(
-    _params: CheckedParamsOf<'loop/remove'>,
-    _onProgress: OnProgress,
-    _signal: AbortSignal,
+    params: CheckedParamsOf<'loop/remove'>,
+    onProgress: OnProgress,
+    signal: AbortSignal,
   ): Promise<ResultOf<'loop/remove'>> {
-    throw this.#unbuilt()
+    return await removeLoop(this.#context, { params, onProgress, signal })
   }
 
-  /** @see `loop/rename` */
-  async rename(_params: CheckedParamsOf<'loop/rename'>, _signal: AbortSignal): Promise<ResultOf<'loop/rename'>> {
-    throw this.#unbuilt()
+  async rename(params: CheckedParamsOf<'loop/rename'>, signal: AbortSignal): Promise<ResultOf<'loop/rename'>> {
+    return { loop: await renameLoop(this.#context, this.#names, params, signal) }
   }
 
-  /** @see `loop/restart` */
   async restart(
-    _params: CheckedParamsOf<'loop/restart'>,
-    _onProgress: OnProgress,
-    _signal: AbortSignal,
+    params: CheckedParamsOf<'loop/restart'>,
+    onProgress: OnProgress,
+    signal: AbortSignal,
   ): Promise<ResultOf<'loop/restart'>> {
-    throw this.#unbuilt()
+    const { id } = await findLoop(this.#context, params.loop)
+    const restart = async () => {
+      const stored = await readLoop(this.#context, id)
+      if (stored.meta.archivedAt === undefined) await stopInTurn(this.#context, stored, STOP_GRACE_SECONDS, signal)
+      return await startInTurn(this.#context, { id, mode: 'start', onProgress, signal })
+    }
+    const outcome = await this.#context.turns.run(id, restart, signal)
+    return { loop: await publishLoop(this.#context, id), ...outcome }
   }
 
-  /** @see `loop/start` */
   async start(
-    _params: CheckedParamsOf<'loop/start'>,
-    _onProgress: OnProgress,
-    _signal: AbortSignal,
+    params: CheckedParamsOf<'loop/start'>,
+    onProgress: OnProgress,
+    signal: AbortSignal,
   ): Promise<ResultOf<'loop/start'>> {
-    throw this.#unbuilt()
+    const { id } = await findLoop(this.#context, params.loop)
+    const outcome = await startLoop(this.#context, { id, mode: 'start', onProgress, signal })
+    return { loop: await publishLoop(this.#context, id), ...outcome }
   }
 
-  /** @see `loop/stop` */
-  async stop(_params: CheckedParamsOf<'loop/stop'>, _signal: AbortSignal): Promise<ResultOf<'loop/stop'>> {
-    throw this.#unbuilt()
+  async stop(params: CheckedParamsOf<'loop/stop'>, signal: AbortSignal): Promise<ResultOf<'loop/stop'>> {
+    const { id } = await findLoop(this.#context, params.loop)
+    return { loop: await this.#stop(id, params.graceSeconds, signal) }
   }
 
-  /** Stops every running loop in parallel (rule L-25). Failures are logged. */
-  async stopAll(_graceSeconds: number, _signal: AbortSignal): Promise<void> {
-    throw this.#unbuilt()
+  /** Stops every running loop, all at the same time (rule L-25). A loop that does not stop is logged. */
+  async stopAll(graceSeconds: number, signal: AbortSignal): Promise<void> {
+    const stop = async (id: string) => {
+      try {
+        await this.#stop(id, graceSeconds, signal)
+      } catch (error) {
+        this.#context.log.error({ loop: id, error }, 'a loop cannot be stopped')
+      }
+    }
+    await Promise.all(this.#context.cache.loopIds().map(stop))
+    signal.throwIfAborted()
   }
 
-  /** @see `loop/unarchive` */
-  async unarchive(
-    _params: CheckedParamsOf<'loop/unarchive'>,
-    _signal: AbortSignal,
-  ): Promise<ResultOf<'loop/unarchive'>> {
-    throw this.#unbuilt()
+  async unarchive(params: CheckedParamsOf<'loop/unarchive'>, signal: AbortSignal): Promise<ResultOf<'loop/unarchive'>> {
+    return { loop: await unarchiveLoop(this.#context, params.loop, signal) }
   }
 
   /**
    * Resolves a loop reference to an id.
    * @throws `loop_not_found`, `ambiguous_loop`
    */
-  async resolve(_ref: string): Promise<string> {
-    throw this.#unbuilt()
+  async resolve(ref: string): Promise<string> {
+    return (await findLoop(this.#context, ref)).id
   }
 
   /**
    * Makes sure that a loop runs and keeps it awake until the use is released.
-   * @throws as `loop/start`, and `loop_not_running` when it is stopped and must not be started
+   * @throws as `start`, and `loop_not_running` when it is stopped and must not be started
    */
-  async use(_ref: string, _request: LoopUseRequest, _onProgress: OnProgress, _signal: AbortSignal): Promise<LoopUse> {
-    throw this.#unbuilt()
+  async use(ref: string, request: LoopUseRequest, onProgress: OnProgress, signal: AbortSignal): Promise<LoopUse> {
+    return await useLoop(this.#context, ref, request, { onProgress, signal })
   }
 
-  /** Stops following the engine; loops are left as they are. */
+  /** Stops following the engine and waits for what goes on in the background; loops are left as they are. */
   async [Symbol.asyncDispose](): Promise<void> {
-    throw this.#unbuilt()
+    this.#closed.abort(new Error('the loop service was closed'))
+    this.#context.cache.close()
+    await Promise.all(this.#background)
   }
 
-  #unbuilt(): LoopatError {
-    return new LoopatError('internal', `the loop room of ${this.#options.workspace} is not built yet`)
+  async #stop(id: string, graceSeconds: number, signal: AbortSignal): Promise<LoopInfo> {
+    const stop = async () => {
+      await stopInTurn(this.#context, await readLoop(this.#context, id), graceSeconds, signal)
+      return await publishLoop(this.#context, id)
+    }
+    return await this.#context.turns.run(id, stop, signal)
+  }
+
+  /** After every connection to the engine: tells what changed meanwhile; after the first one, cleans up instead. */
+  async #takeUp(): Promise<void> {
+    const { store, board } = this.#context
+    for (const stored of await store.list()) {
+      if (this.#takenUp) board.publish(stored)
+      else board.adopt(stored)
+    }
+    this.#takenUp = true
+    if (this.#reconciled) return
+    this.#reconciled = true
+    try {
+      await reconcile(this.#context, this.#closed.signal)
+    } catch (error) {
+      // The next connection brings another chance.
+      this.#reconciled = false
+      if (!isEngineError(error)) throw error
+      this.#context.log.warn({ error }, 'could not clean up after the start')
+    }
+  }
+
+  /** Work that nobody waits for: its failure is logged, and that is all that can be done about it. */
+  #inBackground(what: string, work: () => Promise<void>): void {
+    const log = (error: unknown) => {
+      if (!this.#closed.signal.aborted) this.#context.log.error({ error }, `could not ${what}`)
+    }
+    const done = work()
+      .catch(log)
+      .finally(() => this.#background.delete(done))
+    this.#background.add(done)
   }
 }

@@ -1,3 +1,14 @@
+import { LoopatError } from '@loopatd/protocol'
+import type { OnProgress } from '../lib/progress.ts'
+import { findLoop, type LoopContext, readLoop, refuseArchived } from './loop-context.ts'
+import { callEngine } from './loop-failure.ts'
+import type { Meta } from './loop-meta.ts'
+import { baseEnv, containerName, workdirInside } from './loop-spec.ts'
+import { planFor, startLoop } from './loop-start.ts'
+
+/** How often a loop that stops again at once is started for one user. */
+const MAX_STARTS = 3
+
 /** What a user of a loop says about itself. */
 export interface LoopUseRequest {
   /** Whether a stopped loop is started; when false, a stopped loop is an error. */
@@ -6,7 +17,7 @@ export interface LoopUseRequest {
   readonly owner: string
   /** For people, such as the command that runs. */
   readonly reason: string
-  /** Asks the user to let go, because the loop is about to stop. Must not throw. */
+  /** Asks the user to let go, because the loop is about to stop. Must not throw; may be called more than once. */
   readonly end?: () => void
 }
 
@@ -22,4 +33,68 @@ export interface LoopUse extends Disposable {
   readonly env: Readonly<Record<string, string>>
   /** Gives the loop back. Later calls do nothing. */
   release(): void
+}
+
+/**
+ * Makes sure that a loop runs and takes a lease on it; between the look and the lease nothing can stop it.
+ * @throws as a start does, and `loop_not_running` when it is stopped and must not be started
+ */
+export async function useLoop(
+  context: LoopContext,
+  ref: string,
+  request: LoopUseRequest,
+  { onProgress, signal }: { onProgress: OnProgress; signal: AbortSignal },
+): Promise<LoopUse> {
+  const { id } = await findLoop(context, ref)
+  for (let starts = 0; starts <= MAX_STARTS; starts += 1) {
+    const use = await context.turns.run(id, () => takeRunning(context, id, request, signal), signal)
+    if (use !== undefined) return use
+    await startLoop(context, { id, mode: 'use', onProgress, signal })
+  }
+  throw new LoopatError('start_failed', `loop "${ref}" was started ${MAX_STARTS} times and stopped again each time`, {
+    next: 'Look for what stops it: loopctl daemon logs',
+    details: { loop: id },
+  })
+}
+
+/** Plain variables of every command in a loop. */
+export function envOf({ id, name, env }: Meta): Readonly<Record<string, string>> {
+  return { ...baseEnv(id), LOOPAT_LOOP_NAME: name, ...env }
+}
+
+/** @returns undefined when it has to be started first */
+async function takeRunning(
+  context: LoopContext,
+  id: string,
+  request: LoopUseRequest,
+  signal: AbortSignal,
+): Promise<LoopUse | undefined> {
+  const { meta } = await readLoop(context, id)
+  refuseArchived(meta)
+  if (!(await isUsable(context, meta, request.start, signal))) return undefined
+  const { owner, reason, end } = request
+  const lease = context.leases.acquire(id, { owner, reason, ...(end === undefined ? {} : { end }) })
+  return {
+    loopId: id,
+    name: meta.name,
+    container: containerName(context.workspace, id),
+    workdir: workdirInside(id),
+    env: envOf(meta),
+    release: lease.release,
+    [Symbol.dispose]: lease.release,
+  }
+}
+
+async function isUsable(context: LoopContext, meta: Meta, start: boolean, signal: AbortSignal): Promise<boolean> {
+  if (start) {
+    const imageId = context.images.known(meta.image)
+    return (await planFor(context, meta, { mode: 'use', imageId, signal })).kind === 'none'
+  }
+  const call = { doing: `look at loop "${meta.name}"`, refusal: 'engine_failed' } as const
+  const container = await callEngine(call, () => context.cache.current(meta.id, signal))
+  if (container?.status === 'running') return true
+  throw new LoopatError('loop_not_running', `loop "${meta.name}" is not running`, {
+    next: `Run: loopctl start ${meta.name}`,
+    details: { loop: meta.id },
+  })
 }

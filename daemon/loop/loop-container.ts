@@ -1,0 +1,207 @@
+import { lstat, mkdir } from 'node:fs/promises'
+import { join } from 'node:path'
+import { LoopatError } from '@loopatd/protocol'
+import { type ContainerDetails, isEngineError } from '../engine/engine.ts'
+import type { OnProgress } from '../lib/progress.ts'
+import type { LoopContext } from './loop-context.ts'
+import { messageOf, toLoopError } from './loop-failure.ts'
+import type { Meta } from './loop-meta.ts'
+import type { LoopImage } from './loop-options.ts'
+import { isOurs, type StartPlan } from './loop-plan.ts'
+import { completeSpec, draftSpec, networkName, ownerLabels, type SpecDraft } from './loop-spec.ts'
+import { errorCode } from './storage-health.ts'
+
+/** Milliseconds that the users of a loop have to let go before its container is stopped. */
+export const END_GRACE_MS = 5_000
+/** Seconds between TERM and KILL when a container makes way for a new one (rule C-13). */
+const REPLACE_GRACE_SECONDS = 5
+/** Failures that a new container mends. */
+const REPAIRABLE = ['mount_missing', 'network_stale', 'port_taken'] as const
+
+/** A container that is to be brought up. */
+export interface BringUp {
+  readonly meta: Meta
+  readonly draft: SpecDraft
+  /** Undefined when no container is made. */
+  readonly image: LoopImage | undefined
+  readonly plan: StartPlan
+  readonly onProgress: OnProgress
+  readonly signal: AbortSignal
+}
+
+/** Describes the wanted container of a loop. */
+export function draftOf({ workspace, store, repos, paths }: LoopContext, { id, repo }: Meta): SpecDraft {
+  const mirrors = repo === undefined ? [] : [{ name: repo.mirror, path: repos.mirrorPath(repo.mirror) }]
+  return draftSpec({ id, workspace, paths: store.paths(id), control: join(paths.control, id), mirrors })
+}
+
+/**
+ * Brings the container of a loop up as planned. What fails for a stale network, a vanished mount source or a taken port
+ * is repaired once by making the container anew.
+ * @returns why the container was made anew, null when it was not
+ * @throws `start_failed` and other catalogue errors
+ */
+export async function bringUp(context: LoopContext, wanted: BringUp): Promise<string | null> {
+  const { meta, plan, signal } = wanted
+  try {
+    await prepareSources(context, meta)
+    if (plan.kind === 'recreate') await clearAway(context, meta.id, signal)
+    const repaired = await createAndStart(context, wanted)
+    await verifyRunning(context, meta, signal)
+    return repaired ?? (plan.kind === 'recreate' ? plan.reason : null)
+  } catch (error) {
+    throw toLoopError(error, { doing: `start loop "${meta.name}"`, refusal: 'start_failed' })
+  }
+}
+
+/**
+ * Ends all use of a loop's container, stops and removes it. A foreign one of its name is left alone.
+ * @throws EngineError
+ */
+export async function clearAway(context: LoopContext, id: string, signal: AbortSignal): Promise<void> {
+  const details = await context.cache.inspect(id, signal)
+  if (details === undefined) return
+  if (details.status === 'running') {
+    await context.leases.endAll(id, END_GRACE_MS, signal)
+    await stopOrGiveUp(context, details, REPLACE_GRACE_SECONDS, signal)
+  }
+  await context.engine.container.remove(details.id, signal)
+}
+
+/**
+ * Stops a container.
+ * @returns whether it stopped; one that hangs can only be removed
+ * @throws EngineError
+ */
+export async function stopOrGiveUp(
+  { engine, log }: LoopContext,
+  { id, name }: ContainerDetails,
+  graceSeconds: number,
+  signal: AbortSignal,
+): Promise<boolean> {
+  try {
+    await engine.container.stop(id, graceSeconds, signal)
+    return true
+  } catch (error) {
+    if (isEngineError(error, 'not_found')) return true
+    if (!isEngineError(error, 'wrong_state', 'failed')) throw error
+    log.warn({ container: name, error }, 'a container does not stop')
+    return false
+  }
+}
+
+/** Removes the networks of a loop that nobody uses any more. @throws EngineError */
+export async function removeNetworks({ engine, workspace, log }: LoopContext, id: string, signal: AbortSignal) {
+  for (const { name } of await engine.network.list(ownerLabels(workspace, id), signal)) {
+    try {
+      await engine.network.remove(name, signal)
+    } catch (error) {
+      if (!isEngineError(error, 'in_use')) throw error
+      log.warn({ network: name, error }, 'a network is still used and stays')
+    }
+  }
+}
+
+/** @returns why a failed start was repaired, undefined when it was not. @throws EngineError or a catalogue error */
+async function createAndStart(context: LoopContext, wanted: BringUp): Promise<string | undefined> {
+  try {
+    if (wanted.plan.kind !== 'start') await create(context, wanted)
+    await start(context, wanted)
+    return undefined
+  } catch (error) {
+    if (!isEngineError(error, ...REPAIRABLE) || wanted.image === undefined) throw error
+    const { id } = wanted.meta
+    context.log.warn({ loop: id, kind: error.kind, error }, 'a start failed and is repaired with a new container')
+    wanted.onProgress({ message: 'The start failed; making the container anew' })
+    await prepareSources(context, wanted.meta)
+    await clearAway(context, id, wanted.signal)
+    // It may be there and be of no use all the same.
+    if (error.kind === 'network_stale') await removeNetworks(context, id, wanted.signal)
+    await create(context, wanted)
+    await start(context, wanted)
+    return `its start failed: ${messageOf(error)}`
+  }
+}
+
+async function start({ engine }: LoopContext, { draft, onProgress, signal }: BringUp): Promise<void> {
+  onProgress({ message: 'Starting the container' })
+  await engine.container.start(draft.name, signal)
+}
+
+async function create(context: LoopContext, { meta, draft, image, onProgress, signal }: BringUp): Promise<void> {
+  if (image === undefined) throw new LoopatError('internal', `no image to make the container of loop ${meta.id} from`)
+  const { engine, workspace } = context
+  onProgress({ message: 'Creating the container (the first time for an image may take minutes)' })
+  try {
+    await engine.network.ensure(networkName(workspace, meta.id), ownerLabels(workspace, meta.id), signal)
+    const spec = completeSpec(draft, { id: meta.id, workspace }, image)
+    try {
+      await engine.container.create(spec, signal)
+    } catch (error) {
+      if (!isEngineError(error, 'name_taken')) throw error
+      await clearStale(context, meta, draft.name, signal)
+      await engine.container.create(spec, signal)
+    }
+  } catch (error) {
+    if (isEngineError(error, ...REPAIRABLE)) throw error
+    throw toLoopError(error, { doing: `create the container of loop "${meta.name}"`, refusal: 'engine_failed' })
+  }
+}
+
+/** Removes what has the name of a loop's container, if it is ours (D10). @throws `name_taken`, EngineError */
+async function clearStale({ engine, workspace, log }: LoopContext, meta: Meta, name: string, signal: AbortSignal) {
+  const other = await engine.container.inspect(name, signal)
+  if (other === undefined) return
+  if (!isOurs(other, workspace, meta.id)) {
+    throw new LoopatError('name_taken', `a container that is not loopat's has the name "${name}"`, {
+      next: `Run: podman rename ${name} NEW_NAME`,
+      details: { loop: meta.id, container: name },
+    })
+  }
+  log.warn({ loop: meta.id, container: name }, 'a container of ours that nobody knew of makes way')
+  await engine.container.remove(other.id, signal)
+}
+
+/** Makes the directories that are ours to make, and checks the others: an engine would silently make empty ones. */
+async function prepareSources({ store, repos, paths }: LoopContext, meta: Meta): Promise<void> {
+  const { workdir } = store.paths(meta.id)
+  await requireDirectory(meta, workdir, 'its workdir')
+  if (meta.repo !== undefined) {
+    await requireDirectory(meta, repos.mirrorPath(meta.repo.mirror), 'the mirror that its clone borrows from')
+  }
+  await store.prepareMounts(meta.id)
+  const control = join(paths.control, meta.id)
+  try {
+    await mkdir(control, { recursive: true, mode: 0o700 })
+  } catch (error) {
+    const code = errorCode(error)
+    if (code === undefined) throw error
+    throw new LoopatError('storage_failed', `cannot make ${control} (${code})`, {
+      next: `Check the space and the permissions of ${paths.control}.`,
+      details: { path: control, code },
+      cause: error,
+    })
+  }
+}
+
+async function requireDirectory(meta: Meta, path: string, what: string): Promise<void> {
+  try {
+    if ((await lstat(path)).isDirectory()) return
+  } catch (error) {
+    if (errorCode(error) === undefined) throw error
+  }
+  throw new LoopatError('start_failed', `loop "${meta.name}" cannot start: ${what}, ${path}, is not there`, {
+    next: `Restore it, or run: loopctl rm --force ${meta.name}`,
+    details: { loop: meta.id, path },
+  })
+}
+
+async function verifyRunning({ cache }: LoopContext, meta: Meta, signal: AbortSignal): Promise<void> {
+  const details = await cache.inspect(meta.id, signal)
+  if (details?.status === 'running') return
+  const how = details === undefined ? 'is gone' : `ended at once with exit code ${details.exitCode ?? 'unknown'}`
+  throw new LoopatError('start_failed', `loop "${meta.name}" does not stay up: its container ${how}`, {
+    next: 'Check that the image has /bin/sh and sleep.',
+    details: { loop: meta.id },
+  })
+}

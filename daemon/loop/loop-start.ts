@@ -1,0 +1,117 @@
+import { isLoopatError } from '@loopatd/protocol'
+import type { OnProgress } from '../lib/progress.ts'
+import { bringUp, draftOf } from './loop-container.ts'
+import {
+  type LoopContext,
+  type ReadableLoop,
+  readLoop,
+  refuseArchived,
+  republish,
+  type StartOutcome,
+} from './loop-context.ts'
+import { callEngine, messageOf } from './loop-failure.ts'
+import type { Meta } from './loop-meta.ts'
+import type { LoopImage } from './loop-options.ts'
+import { planStart, type StartPlan } from './loop-plan.ts'
+import { hashSpec } from './loop-spec.ts'
+
+/**
+ * Why a loop is started. `start`: it was asked for; a container that differs from what is wanted is made anew. `use`: a
+ * command wants it; a running container that others use is kept although it differs. `look`: something wants to look
+ * into it, archived or not; any container will do.
+ */
+export type StartMode = 'start' | 'use' | 'look'
+
+/** One start. */
+export interface StartRequest {
+  readonly id: string
+  readonly mode: StartMode
+  readonly onProgress: OnProgress
+  readonly signal: AbortSignal
+}
+
+/** Makes sure that a loop runs. Those who want the same at the same time share one start and its progress. */
+export async function startLoop(context: LoopContext, request: StartRequest): Promise<StartOutcome> {
+  const { id, mode, onProgress, signal } = request
+  const start = (report: OnProgress, shared: AbortSignal) => {
+    const common = { id, mode, onProgress: report, signal: shared }
+    return context.turns.run(id, () => startInTurn(context, common), shared)
+  }
+  return await context.starts.run(`${mode} ${id}`, { start, onProgress }, signal)
+}
+
+/** The same, for callers that have the loop's turn already. */
+export async function startInTurn(context: LoopContext, request: StartRequest): Promise<StartOutcome> {
+  const { id, mode, signal } = request
+  const stored = await readLoop(context, id)
+  if (mode !== 'look') refuseArchived(stored.meta)
+  const plan = await planFor(context, stored.meta, { mode, imageId: context.images.known(stored.meta.image), signal })
+  if (plan.kind === 'none') {
+    context.board.noteFailure(id, undefined)
+    return { action: 'none', reason: null }
+  }
+  // Nobody is told of a look into an archived loop: it stays archived.
+  const end = stored.meta.archivedAt === undefined ? context.board.begin(stored, 'starting') : () => undefined
+  try {
+    const outcome = await carryOut(context, stored, plan, request)
+    context.board.noteFailure(id, undefined)
+    await noteFirstStart(context, stored)
+    return outcome
+  } catch (error) {
+    if (!signal.aborted) context.board.noteFailure(id, messageOf(error))
+    context.cache.touch(id)
+    throw error
+  } finally {
+    end()
+    await republish(context, id)
+  }
+}
+
+/** Decides how to bring a loop up, from what is known now. @throws catalogue errors */
+export async function planFor(
+  context: LoopContext,
+  meta: Meta,
+  { mode, imageId, signal }: { mode: StartMode; imageId: string | undefined; signal: AbortSignal },
+): Promise<StartPlan> {
+  const { cache, leases } = context
+  const call = { doing: `look at loop "${meta.name}"`, refusal: 'engine_failed' } as const
+  const container = await callEngine(call, () => cache.current(meta.id, signal))
+  const isUsed = container?.status === 'running' && leases.list(meta.id).length > 0
+  const acceptDrift = mode === 'look' || (mode === 'use' && isUsed)
+  return planStart({ container, hash: hashSpec(draftOf(context, meta)), imageId, acceptDrift })
+}
+
+async function carryOut(
+  context: LoopContext,
+  { meta }: ReadableLoop,
+  guess: StartPlan,
+  { mode, onProgress, signal }: StartRequest,
+): Promise<StartOutcome> {
+  const needsImage = mode !== 'look' || guess.kind !== 'start'
+  const image = needsImage ? await imageOf(context, meta, onProgress, signal) : undefined
+  const plan = await planFor(context, meta, { mode, imageId: image?.id, signal })
+  if (plan.kind === 'none') return { action: 'none', reason: null }
+  if (plan.kind === 'recreate') context.log.warn({ loop: meta.id, reason: plan.reason }, 'a container is made anew')
+  const draft = draftOf(context, meta)
+  const reason = await bringUp(context, { meta, draft, image, plan, onProgress, signal })
+  if (plan.kind === 'create') return { action: 'created', reason }
+  return { action: reason === null ? 'started' : 'recreated', reason }
+}
+
+async function imageOf({ images }: LoopContext, { image }: Meta, onProgress: OnProgress, signal: AbortSignal) {
+  const found: LoopImage =
+    image === undefined ? await images.ensure(onProgress, signal) : await images.ensureNamed(image, onProgress, signal)
+  return found
+}
+
+/** Notes on disk that the loop ran once. A full disk does not keep a loop from running. */
+async function noteFirstStart({ store, clock, log }: LoopContext, { id, meta }: ReadableLoop): Promise<void> {
+  if (meta.firstStartedAt !== undefined) return
+  const firstStartedAt = clock.now().toISOString()
+  try {
+    await store.update(id, (now) => ({ ...now, firstStartedAt: now.firstStartedAt ?? firstStartedAt }))
+  } catch (error) {
+    if (!isLoopatError(error, 'storage_failed')) throw error
+    log.warn({ loop: id, error }, 'the first start of a loop cannot be noted')
+  }
+}
