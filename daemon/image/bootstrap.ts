@@ -14,6 +14,9 @@ const ALTERNATIVE = 'name an image to use instead in `image.base` of config.toml
 /** Removes what the tool copies from the host into the system although it says something about the host. */
 const FORGET_HOST = 'rm -f "$1/etc/resolv.conf" "$1/etc/hostname"'
 
+/** Lines of the tool that are about itself. */
+const INNER = /tempdir|-hook|signed-by|automatically chosen|equal to the host/
+
 /** Lines of the tool that an error message quotes. */
 const QUOTED_LINES = 8
 
@@ -99,7 +102,7 @@ async function runAndImport(
   const heading = `Building base image from the packages of ${plan.title}`
   onProgress({ message: heading })
   const lines = collectLines(group.stderr, (line) => {
-    if (line.startsWith('I: ')) onProgress({ message: `${heading}: ${line.slice(3, 200)}` })
+    if (line.startsWith('I: ') && !INNER.test(line)) onProgress({ message: `${heading}: ${line.slice(3, 200)}` })
   })
   const failure = async (): Promise<LoopatError | undefined> => {
     const { code } = await group.ended

@@ -27,10 +27,13 @@ export interface NamedImage extends ImageDetails {
   readonly tag: string
 }
 
-/** An image, and whether it was made or fetched just now. */
+/** An image, and how it came. */
 export interface Made {
   readonly image: NamedImage
+  /** Whether it was made or fetched just now. */
   readonly isNew: boolean
+  /** The bootstrapped base that it was built on, if any. */
+  readonly base?: string
 }
 
 /** How one image is made. */
@@ -75,7 +78,7 @@ export class ImageBuilder {
   async make(request: MakeRequest, signal: AbortSignal): Promise<Made> {
     request.onProgress({ message: HEADING })
     const made = await this.#makeWanted(request, signal)
-    await this.#forgetOutdated(made.image.tag, signal)
+    await this.#tidy(made, request.fresh)
     return made
   }
 
@@ -94,10 +97,7 @@ export class ImageBuilder {
     const adopted = request.fresh ? undefined : await this.#adopt(wanted, signal)
     if (adopted !== undefined) return { image: adopted, isNew: false }
     if (wanted.base.kind === 'bootstrapped') {
-      return {
-        image: await this.#makeFromPackages({ base: wanted.base, recipe: wanted.recipe }, request, signal),
-        isNew: true,
-      }
+      return await this.#makeFromPackages({ base: wanted.base, recipe: wanted.recipe }, request, signal)
     }
     const { reference } = wanted.base
     try {
@@ -122,15 +122,14 @@ export class ImageBuilder {
     request.onProgress({ message })
     const adopted = request.fresh ? undefined : await this.#adopt(fallback, signal)
     if (adopted !== undefined) return { image: adopted, isNew: false }
-    return { image: await this.#makeFromPackages(fallback, request, signal), isNew: true }
+    return await this.#makeFromPackages(fallback, request, signal)
   }
 
-  async #makeFromPackages(option: BootstrappedOption, request: MakeRequest, signal: AbortSignal): Promise<NamedImage> {
+  async #makeFromPackages(option: BootstrappedOption, request: MakeRequest, signal: AbortSignal): Promise<Made> {
     const base = await this.#bootstrap(option.base.plan, request, signal)
     try {
       const image = await this.#build(option, base.reference, request, signal)
-      await this.#forgetOutdated(base.reference, signal)
-      return image
+      return { image, isNew: true, base: base.reference }
     } catch (error) {
       // Without the signal: this has to happen also, and just then, when it has aborted.
       if (base.isNew) await this.#untag(base.reference)
@@ -208,16 +207,32 @@ export class ImageBuilder {
     return images.find((image) => image.tags.some((other) => isSibling(other, tag)) && accept(image))
   }
 
-  /** Takes the names of older images of the same repository away. Containers made from them keep them. */
-  async #forgetOutdated(tag: string, signal: AbortSignal): Promise<void> {
-    const images = await this.#images.list(tag.slice(0, tag.lastIndexOf(':') + 1), signal)
-    const outdated = images.flatMap((image) => image.tags).filter((other) => isOutdated(other, tag))
-    for (const other of outdated) await this.#untag(other, signal)
+  /**
+   * Takes the names of older images of this workspace away; containers made from them keep them. The image is there
+   * whatever comes of this, so it is not cancelled and its failure is no failure of the build.
+   */
+  async #tidy({ image, isNew, base }: Made, fresh: boolean): Promise<void> {
+    try {
+      await this.#forgetOutdated(image.tag)
+      if (isNew) await this.#forgetOutdated(base ?? baseTag(this.#options.workspace, ''))
+      // The name has moved away from an older image, which is nameless now.
+      if (fresh) await this.#images.cleanUp()
+    } catch (error) {
+      if (!isEngineError(error)) throw error
+      this.#options.log.warn({ tag: image.tag, why: error.message }, 'older images not removed')
+    }
   }
 
-  async #untag(tag: string, signal?: AbortSignal): Promise<void> {
+  /** Takes away all names in the repository of `tag` but that one. */
+  async #forgetOutdated(tag: string): Promise<void> {
+    const images = await this.#images.list(tag.slice(0, tag.lastIndexOf(':') + 1))
+    const outdated = images.flatMap((image) => image.tags).filter((other) => isOutdated(other, tag))
+    for (const other of outdated) await this.#untag(other)
+  }
+
+  async #untag(tag: string): Promise<void> {
     try {
-      await this.#images.untag(tag, signal)
+      await this.#images.untag(tag)
     } catch (error) {
       if (!isEngineError(error, 'in_use')) throw error
       this.#options.log.info({ tag }, 'image stays: it is in use')

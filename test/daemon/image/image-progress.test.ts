@@ -61,7 +61,7 @@ describe('describeProgress', () => {
 
   it('should take everything out of output that a terminal would obey', () => {
     const { lines, sink } = setUp()
-    sink({ message: '\u001b[31mred\u0007\r\nline' })
-    expect(lines).toEqual(['Building: [31mred line'])
+    sink({ message: '\n\u001b[31mred\u0007\tand\r\nnext line' })
+    expect(lines).toEqual(['Building: [31mred and next line'])
   })
 })

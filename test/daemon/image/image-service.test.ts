@@ -199,6 +199,21 @@ describe('ImageService.ensure', () => {
     expect(engine.image.find(old.tag)).toBeUndefined()
   })
 
+  it('should take the base made from packages away when the configured one is there', async () => {
+    await makeService({ base: BASE }).ensure()
+    expect(await tagsIn('localhost/loopat-base-ws:')).toHaveLength(1)
+    engine.image.publish(BASE)
+    const image = await makeService({ base: BASE }).rebuild()
+    expect(await tagsIn('localhost/loopat-')).toEqual([image.tag])
+  })
+
+  it('should be content with the image when the older ones cannot be removed', async () => {
+    engine.faults.fail('image.untag', new EngineError('connection_lost', 'broken pipe'))
+    await makeService().ensure()
+    await writeRecipe(`${RECIPE}RUN true\n`)
+    expect((await makeService().ensure()).tag).toBe((await makeService().status()).tag)
+  })
+
   it('should keep an older image that the engine says is in use', async () => {
     const old = await makeService().ensure()
     await writeRecipe(`${RECIPE}RUN true\n`)
@@ -277,6 +292,7 @@ describe('ImageService.rebuild', () => {
     expect(fresh.id).not.toBe(old.id)
     expect(await tool.calls()).toHaveLength(2)
     expect(service.known()).toBe(fresh.id)
+    expect(engine.image.find(old.id)).toBeUndefined()
   })
 
   it('should not keep others from using the image that is there', async () => {
