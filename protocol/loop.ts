@@ -91,7 +91,15 @@ export const loopArchive = defineMethod({
     'deleted. Archiving an archived loop does nothing.',
   params: z.strictObject(one),
   result: changed,
-  errors: ['ambiguous_loop', 'engine_failed', 'engine_unavailable', 'loop_broken', 'loop_not_found', 'storage_failed'],
+  errors: [
+    'ambiguous_loop',
+    'connection_lost',
+    'engine_failed',
+    'engine_unavailable',
+    'loop_broken',
+    'loop_not_found',
+    'storage_failed',
+  ],
 })
 
 export const loopCreate = defineMethod({
@@ -142,6 +150,7 @@ export const loopCreate = defineMethod({
   }),
   result: changed,
   errors: [
+    'connection_lost',
     'engine_failed',
     'engine_unavailable',
     'git_failed',
@@ -205,6 +214,7 @@ export const loopRemove = defineMethod({
   result: z.strictObject({ id: z.string(), removed: z.boolean().describe('False when there was nothing to remove.') }),
   errors: [
     'ambiguous_loop',
+    'connection_lost',
     'engine_failed',
     'engine_unavailable',
     'git_failed',
@@ -232,6 +242,7 @@ export const loopRename = defineMethod({
 
 const startErrors = [
   'ambiguous_loop',
+  'connection_lost',
   'engine_failed',
   'engine_unavailable',
   'image_build_failed',
@@ -241,6 +252,7 @@ const startErrors = [
   'loop_not_found',
   'name_taken',
   'start_failed',
+  'storage_failed',
 ] as const
 
 const started = z.strictObject({
@@ -283,7 +295,7 @@ export const loopStop = defineMethod({
     graceSeconds: z.int().min(0).max(600).default(5).describe('Seconds between TERM and KILL.'),
   }),
   result: changed,
-  errors: ['ambiguous_loop', 'engine_failed', 'engine_unavailable', 'loop_broken', 'loop_not_found'],
+  errors: ['ambiguous_loop', 'connection_lost', 'engine_failed', 'engine_unavailable', 'loop_broken', 'loop_not_found'],
 })
 
 export const loopUnarchive = defineMethod({

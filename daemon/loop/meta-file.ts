@@ -42,12 +42,11 @@ export class MetaFiles {
     return loop
   }
 
-  /** Id of the loop that had this name when it was last read. */
+  /** Id of the one loop that had this name when it was last read. */
   idOf(name: string): string | undefined {
-    for (const { loop } of this.#cache.values()) {
-      if (loop.kind === 'readable' && loop.meta.name === name) return loop.id
-    }
-    return undefined
+    const loops = [...this.#cache.values()].map(({ loop }) => loop)
+    const [first, ...others] = loops.filter((loop) => loop.kind === 'readable' && loop.meta.name === name)
+    return others.length === 0 ? first?.id : undefined
   }
 
   /** Forgets what is not there any more. */
