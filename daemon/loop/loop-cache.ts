@@ -179,7 +179,7 @@ export class LoopCache {
       return this.#connected && this.#synced
     } catch (error) {
       if (!isEngineError(error) && !isTimeout(error)) throw error
-      this.#options.log.warn({ error }, 'podman does not answer a ping')
+      this.#options.log.warn({ err: error }, 'podman does not answer a ping')
       return false
     } finally {
       this.#ping = undefined
@@ -216,7 +216,7 @@ export class LoopCache {
       onSync()
     } catch (error) {
       if (!isEngineError(error)) throw error
-      log.warn({ error }, 'cannot list the containers of the workspace')
+      log.warn({ err: error }, 'cannot list the containers of the workspace')
     } finally {
       this.#endFirstContact()
     }
@@ -242,7 +242,7 @@ export class LoopCache {
       } while (refresh.again)
     } catch (error) {
       if (!isEngineError(error)) throw error
-      this.#options.log.warn({ loop: loopId, error }, 'cannot inspect the container of a loop')
+      this.#options.log.warn({ loop: loopId, err: error }, 'cannot inspect the container of a loop')
       // What is stored may be a lie now; the next one who asks reads everything.
       this.#synced = false
     } finally {

@@ -85,7 +85,7 @@ export async function stopOrGiveUp(
   } catch (error) {
     if (isEngineError(error, 'not_found')) return true
     if (!isEngineError(error, 'wrong_state', 'failed')) throw error
-    log.warn({ container: name, error }, 'a container does not stop')
+    log.warn({ container: name, err: error }, 'a container does not stop')
     return false
   }
 }
@@ -97,7 +97,7 @@ export async function removeNetworks({ engine, workspace, log }: LoopContext, id
       await engine.network.remove(name, signal)
     } catch (error) {
       if (!isEngineError(error, 'in_use')) throw error
-      log.warn({ network: name, error }, 'a network is still used and stays')
+      log.warn({ network: name, err: error }, 'a network is still used and stays')
     }
   }
 }
@@ -111,7 +111,7 @@ async function createAndStart(context: LoopContext, wanted: BringUp): Promise<st
   } catch (error) {
     if (!isEngineError(error, ...REPAIRABLE) || wanted.image === undefined) throw error
     const { id } = wanted.meta
-    context.log.warn({ loop: id, kind: error.kind, error }, 'a start failed and is repaired with a new container')
+    context.log.warn({ loop: id, kind: error.kind, err: error }, 'a start failed and is repaired with a new container')
     wanted.onProgress({ message: 'The start failed; making the container anew' })
     await prepareSources(context, wanted.meta)
     await clearAway(context, id, wanted.signal)

@@ -90,7 +90,7 @@ async function takeBack({ log }: LoopContext, draft: LoopDraft): Promise<void> {
     await draft.discard()
   } catch (error) {
     if (!isLoopatError(error)) throw error
-    log.error({ loop: draft.id, error }, 'a half-made loop cannot be removed')
+    log.error({ loop: draft.id, err: error }, 'a half-made loop cannot be removed')
   }
 }
 

@@ -120,7 +120,7 @@ async function startForLook(
       await stopInTurn(context, stored, STOP_GRACE_SECONDS, new AbortController().signal)
     } catch (error) {
       if (!isLoopatError(error)) throw error
-      context.log.warn({ loop: id, error }, 'a loop that was started for a look cannot be stopped')
+      context.log.warn({ loop: id, err: error }, 'a loop that was started for a look cannot be stopped')
     }
   }
 }

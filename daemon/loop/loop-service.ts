@@ -125,7 +125,7 @@ export class LoopService implements AsyncDisposable {
       try {
         await this.#stop(id, graceSeconds, signal)
       } catch (error) {
-        this.#context.log.error({ loop: id, error }, 'a loop cannot be stopped')
+        this.#context.log.error({ loop: id, err: error }, 'a loop cannot be stopped')
       }
     }
     await Promise.all(this.#context.cache.loopIds().map(stop))
@@ -183,14 +183,14 @@ export class LoopService implements AsyncDisposable {
       // The next connection brings another chance.
       this.#reconciled = false
       if (!isEngineError(error)) throw error
-      this.#context.log.warn({ error }, 'could not clean up after the start')
+      this.#context.log.warn({ err: error }, 'could not clean up after the start')
     }
   }
 
   /** Work that nobody waits for: its failure is logged, and that is all that can be done about it. */
   #inBackground(what: string, work: () => Promise<void>): void {
     const log = (error: unknown) => {
-      if (!this.#closed.signal.aborted) this.#context.log.error({ error }, `could not ${what}`)
+      if (!this.#closed.signal.aborted) this.#context.log.error({ err: error }, `could not ${what}`)
     }
     const done = work()
       .catch(log)

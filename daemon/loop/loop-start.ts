@@ -112,6 +112,6 @@ async function noteFirstStart({ store, clock, log }: LoopContext, { id, meta }: 
     await store.update(id, (now) => ({ ...now, firstStartedAt: now.firstStartedAt ?? firstStartedAt }))
   } catch (error) {
     if (!isLoopatError(error, 'storage_failed')) throw error
-    log.warn({ loop: id, error }, 'the first start of a loop cannot be noted')
+    log.warn({ loop: id, err: error }, 'the first start of a loop cannot be noted')
   }
 }

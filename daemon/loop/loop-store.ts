@@ -96,7 +96,7 @@ export class LoopStore {
         this.#log.info({ path }, 'removed what a crash left behind')
       } catch (error) {
         if (errorCode(error) === undefined && !isEngineError(error)) throw error
-        this.#log.warn({ path, error }, 'what a crash left behind cannot be removed')
+        this.#log.warn({ path, err: error }, 'what a crash left behind cannot be removed')
       }
     }
   }

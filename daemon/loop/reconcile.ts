@@ -43,6 +43,6 @@ async function removeUnused({ engine, log }: LoopContext, network: string, signa
     await engine.network.remove(network, signal)
   } catch (error) {
     if (!isEngineError(error, 'in_use')) throw error
-    log.warn({ network, error }, 'a network is still used and stays')
+    log.warn({ network, err: error }, 'a network is still used and stays')
   }
 }

@@ -49,7 +49,7 @@ export async function findLeftovers(loops: string, log: Logger): Promise<string[
       else if (isLoopId(name)) leftovers.push(...(await recoverLoop(loops, name)))
     } catch (error) {
       if (errorCode(error) === undefined) throw error
-      log.warn({ path: join(loops, name), error }, 'what a crash left behind cannot be removed')
+      log.warn({ path: join(loops, name), err: error }, 'what a crash left behind cannot be removed')
     }
   }
   return leftovers
