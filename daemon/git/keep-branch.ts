@@ -5,7 +5,6 @@ import { join } from 'node:path'
 import { Transform } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
 import { LoopatError } from '@loopatd/protocol/error'
-import { anySignal } from '../lib/abort.ts'
 import { inWorkspace } from './git-error.ts'
 import type { GitCall, GitRunner } from './git-runner.ts'
 import { gitCommand, gitInLoop, loopGitError } from './loop-output.ts'
@@ -93,7 +92,7 @@ async function receive(
   written.catch((error: unknown) => broken.abort(error))
   const args = ['bundle', 'create', '--quiet', '-', '--branches=loop/*', '--not', '--alternate-refs']
   try {
-    const result = await run(gitCommand(args), { stdout: limit }, anySignal(signal, broken.signal) ?? signal)
+    const result = await run(gitCommand(args), { stdout: limit }, AbortSignal.any([signal, broken.signal]))
     limit.end()
     await written
     if (result.exitCode !== 0) throw loopGitError(result)

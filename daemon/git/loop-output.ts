@@ -1,6 +1,5 @@
 import { Writable } from 'node:stream'
 import { LoopatError } from '@loopatd/protocol/error'
-import { anySignal } from '../lib/abort.ts'
 import { meaningfulLine } from './git-text.ts'
 import type { LoopOutput, RunInLoop } from './run-in-loop.ts'
 
@@ -36,7 +35,10 @@ export async function gitInLoop(run: RunInLoop, args: readonly string[], signal:
       done()
     },
   })
-  const result = await run(gitCommand(args), { stdout }, anySignal(signal, tooMuch.signal) ?? signal)
+  const result = await run(gitCommand(args), { stdout }, AbortSignal.any([signal, tooMuch.signal])).catch((error) => {
+    tooMuch.signal.throwIfAborted()
+    throw error
+  })
   tooMuch.signal.throwIfAborted()
   if (result.exitCode === 127) throw loopGitError(result, 'there is no git in the loop')
   return {
