@@ -1,0 +1,257 @@
+import { type ChildProcess, type SpawnOptions, spawn } from 'node:child_process'
+import { createHash } from 'node:crypto'
+import { once } from 'node:events'
+import { access, mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises'
+import { homedir, tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { Readable, type Writable } from 'node:stream'
+import { pipeline } from 'node:stream/promises'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { fileURLToPath } from 'node:url'
+import type { ContainerSummary, Engine } from '../../daemon/engine/engine.ts'
+import { OwnService } from '../../daemon/engine/podman/own-service.ts'
+import { createPodmanEngine } from '../../daemon/engine/podman/podman-engine.ts'
+import { removeAsRoot } from '../../daemon/engine/podman/unshare.ts'
+import { findWorkspace, type Workspace } from '../../protocol/socket.ts'
+import { smallImage, startPodman } from './podman.ts'
+
+const LOOPCTL = fileURLToPath(new URL('../../client/bin/loopctl', import.meta.url))
+const LOOPATD = fileURLToPath(new URL('../../daemon/bin/loopatd', import.meta.url))
+
+/** What a program wrote, and how it ended. */
+export interface Outcome {
+  /** Exit code; 128 + n when signal n ended it. */
+  readonly code: number
+  readonly stdout: string
+  readonly stderr: string
+}
+
+/** What a program is given. */
+export interface RunOptions {
+  /** Stdin; default: end of file at once. */
+  readonly input?: string | Buffer | Readable
+  /** Further variables; undefined removes one. */
+  readonly env?: Readonly<Record<string, string | undefined>>
+  readonly cwd?: string
+  /** Where stdout goes instead of into the outcome. */
+  readonly stdout?: Writable
+}
+
+/** A workspace of its own with the built programs, a real podman and a tiny image. */
+export interface TestWorkspace extends AsyncDisposable, Workspace {
+  readonly env: Readonly<Record<string, string>>
+  /** Name of the tiny image. */
+  readonly image: string
+  /** Speaks to the podman service of the daemon. */
+  readonly engine: Engine
+  /** That service's process. */
+  readonly service: OwnService
+  /** Runs loopctl. */
+  loopctl(args: readonly string[], options?: RunOptions): Promise<Outcome>
+  /** Runs loopctl and expects that it succeeds. @returns stdout without the last line break */
+  ok(...args: string[]): Promise<string>
+  /** Runs loopctl with `--json` and expects that it succeeds. */
+  json<T>(...args: string[]): Promise<T>
+  /** Starts loopctl and leaves it to the test. It is killed at the end if it still runs. */
+  spawn(args: readonly string[], options?: SpawnOptions): ChildProcess
+  /** Pid of the daemon. */
+  daemonPid(): Promise<number>
+  /** Containers of this workspace. */
+  containers(): Promise<ContainerSummary[]>
+}
+
+/** Variables that would let the outside reach into a test, or the other way round. */
+function cleanEnvironment(): Record<string, string> {
+  return Object.fromEntries(
+    Object.entries(process.env).flatMap(([name, value]) =>
+      value === undefined ||
+      /^(LOOPAT|DOCKER_|VITEST|NODE_OPTIONS$|NODE_V8_COVERAGE$|FORCE_COLOR$|NO_COLOR$)/.test(name)
+        ? []
+        : [[name, value]],
+    ),
+  )
+}
+
+/** Imports the tiny image, once per store: its name is that of its content. */
+async function ensureImage(): Promise<string> {
+  const digest = createHash('sha256')
+    .update(await readFile('/bin/busybox'))
+    .digest('hex')
+    .slice(0, 12)
+  const tag = `localhost/loopat-test-e2e:${digest}`
+  await using podman = await startPodman()
+  if ((await podman.engine.image.inspect(tag)) === undefined) await smallImage(podman.engine, tag)
+  return tag
+}
+
+/** How a test workspace is made. */
+export interface WorkspaceOptions {
+  /** Further lines of `config.toml`. */
+  readonly config?: string
+}
+
+/**
+ * Makes a workspace in temporary directories. Nothing runs in it before loopctl is called.
+ * Disposal removes its loops, stops its daemon and its podman service, and fails when a container or network is left.
+ */
+export async function makeWorkspace(options: WorkspaceOptions = {}): Promise<TestWorkspace> {
+  await Promise.all([access(LOOPCTL), access(LOOPATD)])
+  const image = await ensureImage()
+  const root = await mkdtemp(join(tmpdir(), 'e2e-'))
+  const home = join(root, 'ws')
+  await mkdir(home, { mode: 0o700 })
+  await writeFile(join(home, 'config.toml'), `image.name = "${image}"\n${options.config ?? ''}`)
+  const env = { ...cleanEnvironment(), LOOPAT_HOME: home, LOOPATD, LOOPAT_LOG_LEVEL: 'debug' }
+  const uid = process.getuid?.() ?? 0
+  const workspace = findWorkspace({ env, uid, homedir: homedir(), tmpdir: tmpdir() })
+  return new E2eWorkspace({ workspace, root, image, env })
+}
+
+interface Parts {
+  readonly workspace: Workspace
+  readonly root: string
+  readonly image: string
+  readonly env: Record<string, string>
+}
+
+class E2eWorkspace implements TestWorkspace {
+  readonly name: string
+  readonly home: string
+  readonly runtimeDir: string
+  readonly socket: string
+  readonly image: string
+  readonly env: Readonly<Record<string, string>>
+  readonly engine: Engine
+  readonly service: OwnService
+  readonly #root: string
+  readonly #children = new Set<ChildProcess>()
+
+  constructor({ workspace, root, image, env }: Parts) {
+    this.name = workspace.name
+    this.home = workspace.home
+    this.runtimeDir = workspace.runtimeDir
+    this.socket = workspace.socket
+    this.image = image
+    this.env = env
+    this.#root = root
+    this.service = new OwnService({ runtimeDir: this.runtimeDir, logDir: join(this.home, 'log'), env })
+    this.engine = createPodmanEngine({ socketPath: () => this.service.socketPath })
+  }
+
+  spawn(args: readonly string[], options: SpawnOptions = {}): ChildProcess {
+    const child = spawn(LOOPCTL, args, { ...options, env: { ...this.env, ...options.env } })
+    this.#children.add(child)
+    child.once('exit', () => this.#children.delete(child))
+    return child
+  }
+
+  async loopctl(args: readonly string[], options: RunOptions = {}): Promise<Outcome> {
+    const env = Object.fromEntries(Object.entries(options.env ?? {}).filter(([, value]) => value !== undefined))
+    const cwd = options.cwd === undefined ? {} : { cwd: options.cwd }
+    const child = this.spawn(args, { ...cwd, env, stdio: ['pipe', 'pipe', 'pipe'] })
+    const { stdin, stdout, stderr } = child
+    if (stdin === null || stdout === null || stderr === null) throw new Error('loopctl has no pipes')
+    const output = options.stdout === undefined ? collect(stdout) : pipeline(stdout, options.stdout).then(() => '')
+    const fed = feed(stdin, options.input)
+    const [[code, signal], out, err] = await Promise.all([once(child, 'close'), output, collect(stderr), fed])
+    return { code: typeof code === 'number' ? code : signalCode(signal), stdout: out, stderr: err }
+  }
+
+  async ok(...args: string[]): Promise<string> {
+    const { code, stdout, stderr } = await this.loopctl(args)
+    if (code !== 0) throw new Error(`loopctl ${args.join(' ')} exited with ${code}: ${stderr}`)
+    return stdout.replace(/\n$/, '')
+  }
+
+  async json<T>(...args: string[]): Promise<T> {
+    const value: T = JSON.parse(await this.ok(...args, '--json'))
+    return value
+  }
+
+  async daemonPid(): Promise<number> {
+    return (await this.json<{ pid: number }>('daemon', 'status')).pid
+  }
+
+  containers(): Promise<ContainerSummary[]> {
+    return this.engine.container.list({ 'loopat.workspace': this.name })
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    for (const child of this.#children) child.kill('SIGKILL')
+    try {
+      await this.#removeLoops()
+    } finally {
+      await this.#stop()
+    }
+  }
+
+  async #removeLoops(): Promise<void> {
+    if ((await this.service.pid()) === undefined) return
+    const loops = await this.json<{ id: string; state: string }[]>('ls', '--all')
+    const ids = loops.filter(({ state }) => state !== 'broken').map(({ id }) => id)
+    if (ids.length > 0) await this.ok('rm', '--force', ...ids)
+    const left = await this.containers()
+    for (const { id } of left) await this.engine.container.remove(id)
+    const networks = await this.engine.network.list({ 'loopat.workspace': this.name })
+    for (const { name } of networks) await this.engine.network.remove(name)
+    const names = [...left, ...networks].map(({ name }) => name)
+    if (names.length > 0) throw new Error(`left behind in podman: ${names.join(', ')}`)
+  }
+
+  async #stop(): Promise<void> {
+    await this.loopctl(['daemon', 'stop'])
+    await this.service.end()
+    await removeAsRoot(this.#root, this.env)
+    await rm(this.#root, { recursive: true, force: true })
+    await rm(this.runtimeDir, { recursive: true, force: true })
+  }
+}
+
+async function collect(stream: Readable): Promise<string> {
+  const chunks: Buffer[] = []
+  for await (const chunk of stream) chunks.push(chunk)
+  return Buffer.concat(chunks).toString()
+}
+
+/** A program may end before it has read all of its input. */
+async function feed(stdin: Writable, input: RunOptions['input']): Promise<void> {
+  try {
+    await pipeline(input instanceof Readable ? input : Readable.from(input === undefined ? [] : [input]), stdin)
+  } catch (error) {
+    const code = error instanceof Error && 'code' in error ? error.code : undefined
+    if (code !== 'EPIPE' && code !== 'ERR_STREAM_PREMATURE_CLOSE') throw error
+  }
+}
+
+function signalCode(signal: unknown): number {
+  const numbers: Record<string, number> = { SIGHUP: 1, SIGINT: 2, SIGKILL: 9, SIGPIPE: 13, SIGTERM: 15 }
+  return 128 + (numbers[String(signal)] ?? 0)
+}
+
+/**
+ * Waits until a condition holds.
+ * @param what names it in the error
+ * @throws Error when it does not within 30 seconds
+ */
+export async function eventually(what: string, holds: () => Promise<boolean>): Promise<void> {
+  const deadline = performance.now() + 30_000
+  while (!(await holds())) {
+    if (performance.now() > deadline) throw new Error(`it never happened that ${what}`)
+    await sleep(100)
+  }
+}
+
+/** Resident memory of a process, in bytes. */
+export async function residentBytes(pid: number): Promise<number> {
+  const status = await readFile(`/proc/${pid}/status`, 'utf8')
+  return Number(/^VmRSS:\s+(\d+) kB$/m.exec(status)?.[1]) * 1024
+}
+
+/** How many processes of this host, those in loops included, have exactly these arguments. */
+export async function processesWith(...argv: readonly string[]): Promise<number> {
+  const wanted = argv.map((word) => `${word}\0`).join('')
+  const pids = (await readdir('/proc')).filter((name) => /^\d+$/.test(name))
+  // A process that ends while it is looked at has no arguments any more.
+  const found = await Promise.all(pids.map((pid) => readFile(`/proc/${pid}/cmdline`, 'utf8').catch(() => '')))
+  return found.filter((text) => text === wanted).length
+}
