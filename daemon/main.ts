@@ -259,7 +259,6 @@ function handleDefects(log: Logger): void {
 async function run(): Promise<void> {
   runtimeCheck()
   process.umask(0o077)
-  for (const name of Object.keys(process.env)) if (name.startsWith('DOCKER_')) delete process.env[name]
   const level = logLevel(process.env.LOOPAT_LOG_LEVEL)
   const workspace = findWorkspace()
   const paths = pathsOf(workspace, findTemplates(import.meta.url))
