@@ -230,12 +230,13 @@ export class ImageBuilder {
     for (const other of outdated) await this.#untag(other)
   }
 
+  /** One that stays, because it is used or the engine has gone, hinders nobody. */
   async #untag(tag: string): Promise<void> {
     try {
       await this.#images.untag(tag)
     } catch (error) {
-      if (!isEngineError(error, 'in_use')) throw error
-      this.#options.log.info({ tag }, 'image stays: it is in use')
+      if (!isEngineError(error)) throw error
+      this.#options.log.warn({ tag, why: error.message }, 'image keeps its name')
     }
   }
 
