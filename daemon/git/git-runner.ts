@@ -2,15 +2,20 @@
  * Runs git on the host: the only place that starts it, through simple-git, with an environment and settings of our own.
  * It must never be pointed at a directory that a sandbox can write.
  */
+import { randomUUID } from 'node:crypto'
 import { GitError, GitPluginError, type SimpleGitOptions, simpleGit } from 'simple-git'
 import type { Logger } from '../log.ts'
 import { type Env, GIT_CONFIG, type GitReach, gitEnv } from './git-env.ts'
 import { meaningfulLine, printable, redactUserInfo } from './git-text.ts'
+import { killMarked, markOf } from './marked-process.ts'
 
 /** Most bytes that one call may write to stdout, and to stderr; a remote has a say in both. */
 const MAX_OUTPUT_BYTES = 64 * 1024 * 1024
 /** Most characters of one line of stderr that are kept while it comes. */
 const MAX_LINE = 4096
+
+/** Milliseconds that git has to put its files in order when it is told to end. */
+const GRACE_MS = 300
 
 /** One call of git. */
 export interface GitCall {
@@ -60,24 +65,41 @@ export class GitRunner {
   async run(call: GitCall, signal: AbortSignal): Promise<string> {
     signal.throwIfAborted()
     const limit = new AbortController()
-    const git = simpleGit(options(call, AbortSignal.any([signal, limit.signal])))
+    const ended = AbortSignal.any([signal, limit.signal])
+    const id = randomUUID()
+    const git = simpleGit(options(call, ended))
     git.env({
+      ...markOf(id),
       ...gitEnv(this.#env, call.reach ?? { kind: 'none' }),
       GIT_DIR: call.gitDir,
       ...(call.workTree === undefined ? {} : { GIT_WORK_TREE: call.workTree }),
     })
     git.outputHandler((_command, stdout, stderr) => watch({ stdout, stderr, limit, onLine: call.onLine }))
     const started = performance.now()
+    const onAbort = () => setTimeout(() => this.#endHelpers(id), GRACE_MS)
+    ended.addEventListener('abort', onAbort, { once: true })
     try {
       return await git.raw([...call.args])
     } catch (error) {
+      await this.#endHelpers(id)
       signal.throwIfAborted()
       throw limit.signal.aborted
         ? new GitFailure('too_much_output', 'git wrote more than anybody can read', { cause: error })
         : toFailure(error, call)
     } finally {
+      ended.removeEventListener('abort', onAbort)
       const ms = Math.round(performance.now() - started)
       this.#log.debug({ args: call.args.map(redactUserInfo), gitDir: call.gitDir, ms }, 'git')
+    }
+  }
+
+  /** Git is over in any case: that a helper of it may still run is not worth another error. */
+  async #endHelpers(id: string): Promise<void> {
+    try {
+      const pids = await killMarked(id)
+      if (pids.length > 0) this.#log.debug({ pids }, 'ended helpers that git left behind')
+    } catch (error) {
+      this.#log.warn({ err: error }, 'helpers of git could not be looked for')
     }
   }
 }
