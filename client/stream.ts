@@ -164,11 +164,13 @@ class SocketStream implements RawStream {
     else this.#send(CHANNEL.stdin, piece, () => (rest.length === 0 ? done() : this.#sendInput(rest, done)))
   }
 
-  /** A failed write is followed by the socket's end, which ends stdin: the callback need not know. */
+  /** A failed write is not reported: the end of the socket follows and destroys stdin. Until then nothing moves. */
   #send(channel: Channel, payload: Buffer, done: () => void): void {
     this.#socket.cork()
     this.#socket.write(frameHeader(channel, payload.length))
-    this.#socket.write(payload, () => done())
+    this.#socket.write(payload, (error) => {
+      if (error === null || error === undefined) done()
+    })
     this.#socket.uncork()
   }
 

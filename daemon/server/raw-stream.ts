@@ -129,11 +129,13 @@ export class RawStream implements ExecIo {
     }
   }
 
-  /** A failed write is followed by the end of the socket, which destroys the streams: `done` need not know. */
+  /** A failed write is not reported: the end of the socket follows and destroys the streams. Until then nothing moves. */
   #sendFrame(channel: Channel, payload: Buffer, done: () => void): void {
     this.#socket.cork()
     this.#socket.write(frameHeader(channel, payload.length))
-    this.#socket.write(payload, () => done())
+    this.#socket.write(payload, (error) => {
+      if (error === null || error === undefined) done()
+    })
     this.#socket.uncork()
   }
 

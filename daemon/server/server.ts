@@ -117,7 +117,8 @@ class SocketServer implements Server {
   #open(socket: Socket, head: Buffer): void {
     const session = new Session(socket, head, this.#context)
     this.#sessions.add(session)
-    void session.closed.then(() => this.#sessions.delete(session))
+    // What a vanished client asked for still cleans up; the daemon must not exit in the middle of that.
+    void session.closed.then(() => session.drain()).then(() => this.#sessions.delete(session))
     if (this.#closing !== undefined) void session.drain()
   }
 

@@ -27,6 +27,7 @@ import { BoundedWriter, encodeMessage } from './message-writer.ts'
 import { checkParams } from './params-check.ts'
 import { ProgressSender } from './progress-sender.ts'
 import type { RawStream } from './raw-stream.ts'
+import { RequestSet } from './request-set.ts'
 import { isRouted, type RouteSession, route, SERVED_METHODS } from './route.ts'
 import type { Services } from './services.ts'
 import type { StreamRegister } from './stream-register.ts'
@@ -65,13 +66,12 @@ export class Session implements RouteSession {
   readonly #connection: MessageConnection
   readonly #reader: GuardedReader
   readonly #writer: BoundedWriter
-  readonly #requests = new Set<AbortController>()
+  readonly #requests = new RequestSet()
   /** Ids of requests that are not answered. */
   readonly #ids = new Set<string | number>()
   readonly #subscriptions = new Map<string, Subscription>()
   #initialized = false
   #stopping = false
-  #idle: (() => void) | undefined
 
   /** @param head bytes that were read from the socket before */
   constructor(socket: Socket, head: Buffer, context: SessionContext) {
@@ -135,18 +135,15 @@ export class Session implements RouteSession {
     this.#subscriptions.delete(id)
   }
 
-  /** Takes no new requests, and resolves when none is in flight. */
-  async drain(): Promise<void> {
+  /** Takes no new requests, and resolves when none is in flight, not even one whose client went away. */
+  drain(): Promise<void> {
     this.#stopping = true
-    if (this.#requests.size === 0) return
-    await new Promise<void>((resolve) => {
-      this.#idle = resolve
-    })
+    return this.#requests.idle()
   }
 
   /** Cancels what is in flight. */
   abort(reason: LoopatError): void {
-    for (const request of this.#requests) request.abort(reason)
+    this.#requests.abort(reason)
   }
 
   /** Sends what is queued and hangs up; resolves when the connection is over. Idempotent. */
@@ -161,11 +158,10 @@ export class Session implements RouteSession {
   }
 
   async #handle(method: string, params: unknown, token: CancellationToken): Promise<unknown> {
-    const request = new AbortController()
-    const cancel = () => request.abort(new LoopatError('cancelled', `${method} was cancelled`))
+    const request = this.#requests.begin()
+    const cancel = () => request.cancel(new LoopatError('cancelled', `${method} was cancelled`))
     const listening = token.onCancellationRequested(cancel)
     if (token.isCancellationRequested) cancel()
-    this.#requests.add(request)
     try {
       return await this.#answer(method, params, request.signal)
     } catch (error) {
@@ -173,8 +169,7 @@ export class Session implements RouteSession {
       throw new ResponseError(code, message, data)
     } finally {
       listening.dispose()
-      this.#requests.delete(request)
-      if (this.#requests.size === 0) this.#idle?.()
+      request.end()
     }
   }
 

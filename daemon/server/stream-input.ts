@@ -2,7 +2,7 @@ import { Readable } from 'node:stream'
 
 /** What is told while input is consumed. */
 export interface StreamInputOptions {
-  /** Bytes that are held before {@link StreamInput.take} asks to be given no more. */
+  /** Bytes that may be held; with more, {@link StreamInput.take} asks to be given no more. */
   readonly maxHeldBytes: number
   /** So many more bytes were passed on, or dropped because nobody reads. */
   readonly onConsumed: (bytes: number) => void
@@ -46,7 +46,7 @@ export class StreamInput {
     this.#held.push(bytes)
     this.#heldBytes += bytes.length
     this.#passOn()
-    return this.#heldBytes < this.#options.maxHeldBytes
+    return this.#heldBytes <= this.#options.maxHeldBytes
   }
 
   /** No more bytes will come. */
@@ -57,7 +57,7 @@ export class StreamInput {
 
   #passOn(): void {
     const { maxHeldBytes, onConsumed, onRoom } = this.#options
-    const wasFull = this.#heldBytes >= maxHeldBytes
+    const wasFull = this.#heldBytes > maxHeldBytes
     let consumed = 0
     while (this.#wanted || this.stream.destroyed) {
       const bytes = this.#held.shift()
@@ -72,6 +72,6 @@ export class StreamInput {
       this.stream.push(null)
     }
     if (consumed > 0) onConsumed(consumed)
-    if (wasFull && this.#heldBytes < maxHeldBytes) onRoom()
+    if (wasFull && this.#heldBytes <= maxHeldBytes) onRoom()
   }
 }

@@ -13,6 +13,11 @@ async function expectFarewell(server: TestServer, bytes: string | Buffer, name: 
   expect((await bystander.request('loop/list')).result).toEqual({ loops: [] })
 }
 
+/** A service that ends only when it is cancelled. */
+function untilAborted(_params: unknown, signal: AbortSignal): Promise<never> {
+  return new Promise((_resolve, reject) => signal.addEventListener('abort', () => reject(signal.reason)))
+}
+
 const json = (value: unknown) => frameText(JSON.stringify(value))
 
 describe('a peer that breaks the protocol', () => {
@@ -77,7 +82,7 @@ describe('a peer that breaks the protocol', () => {
   })
 
   it('should be cut off when an id is used twice at once', async () => {
-    await using server = await startServer({ loop: { get: () => new Promise(() => undefined) } })
+    await using server = await startServer({ loop: { get: untilAborted } })
     await using peer = await server.initialized()
     const request = json({ jsonrpc: '2.0', id: 5, method: 'loop/get', params: { loop: 'x' } })
     peer.write(Buffer.concat([request, request]))
@@ -100,7 +105,7 @@ describe('a peer that breaks the protocol', () => {
       loop: {
         start: (_params, _onProgress, own) => {
           signal = own
-          return new Promise(() => undefined)
+          return untilAborted(_params, own)
         },
       },
     })

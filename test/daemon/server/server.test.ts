@@ -54,6 +54,30 @@ describe('closing the server', () => {
     await closing
   })
 
+  it('should wait for work of a client that went away to be cleaned up', async () => {
+    const began = deferred<void>()
+    const cleaned = vi.fn()
+    await using server = await startServer({
+      loop: {
+        start: async (_params, _onProgress, signal) => {
+          began.resolve()
+          await new Promise((resolve) => signal.addEventListener('abort', resolve, { once: true }))
+          await new Promise((resolve) => setTimeout(resolve, 100))
+          cleaned()
+          throw signal.reason
+        },
+      },
+    })
+    const peer = await server.initialized()
+    peer.send({ jsonrpc: '2.0', id: 'r', method: 'loop/start', params: { loop: 'x' } })
+    await began.promise
+    await peer[Symbol.asyncDispose]()
+    await vi.waitFor(() => expect(server.server.connections).toBe(0))
+    expect(cleaned).not.toHaveBeenCalled()
+    await server.server.close(5000)
+    expect(cleaned).toHaveBeenCalled()
+  })
+
   it('should end connections that say nothing, that are not sniffed yet, and those that subscribe', async () => {
     await using server = await startServer()
     await using silent = await server.peer()
