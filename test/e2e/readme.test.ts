@@ -1,0 +1,66 @@
+import { execFile } from 'node:child_process'
+import { mkdir, readFile, rm, writeFile } from 'node:fs/promises'
+import { dirname, join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { promisify } from 'node:util'
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { skipsPodman } from '../harness/podman.ts'
+import { makeWorkspace, type TestWorkspace } from '../harness/workspace.ts'
+
+const run = promisify(execFile)
+
+/** The commands of a section, in order: every line of its shell blocks. */
+function commandsOf(readme: string, heading: string): string[] {
+  const section = readme.split(/^## /m).find((part) => part.startsWith(heading)) ?? ''
+  return [...section.matchAll(/^```sh\n(.*?)^```$/gms)].flatMap(([, block = '']) => block.trim().split('\n'))
+}
+
+const README = await readFile(fileURLToPath(new URL('../../README.md', import.meta.url)), 'utf8')
+const TOUR = commandsOf(README, 'A tour')
+
+/** What some of them must print. */
+const EXPECTED: Readonly<Record<string, RegExp>> = {
+  'loopctl ls': /^tour\s+running\s/m,
+  'loopctl exec tour -- git status --short --branch': /^## loop\/a-first-loop-[0-9a-f]{6}$/m,
+  "echo 'uname -s; id -un; pwd' | loopctl exec tour -- sh": /^Linux\nloopat\n\/loopat\/loop\/[0-9a-f-]+\/workdir$/m,
+  'loopctl exec tour -- cat /home/loopat/note': /^remember$/m,
+  'loopctl show tour --json': /"state": "running"/,
+  'loopctl rpc --discover': /"openrpc": "1\./,
+  'loopctl rm tour': /^tour$/m,
+}
+
+describe.skipIf(skipsPodman())('the tour in the README', () => {
+  let workspace: TestWorkspace
+  let repository: string
+
+  beforeAll(async () => {
+    workspace = await makeWorkspace()
+    // The tour is for the sandbox image, not for the tiny one.
+    await writeFile(join(workspace.home, 'config.toml'), '')
+    repository = join(dirname(workspace.home), 'repository')
+    await mkdir(repository)
+    const identity = ['-c', 'user.name=me', '-c', 'user.email=me@localhost']
+    await run('git', ['init', '--quiet', '-b', 'main', repository])
+    await run('git', ['-C', repository, ...identity, 'commit', '--quiet', '--allow-empty', '-m', 'first'])
+    await workspace.ok('image', 'build')
+  }, 600_000)
+
+  afterAll(async () => {
+    for (const { tags } of await workspace.engine.image.list(`localhost/loopat-`)) {
+      for (const tag of tags) if (tag.includes(`-${workspace.name}:`)) await workspace.engine.image.untag(tag)
+    }
+    await workspace[Symbol.asyncDispose]()
+    await rm(repository, { recursive: true, force: true })
+  })
+
+  it('should have commands', () => {
+    expect(TOUR.length).toBeGreaterThan(10)
+    expect(Object.keys(EXPECTED).filter((command) => !TOUR.includes(command))).toEqual([])
+  })
+
+  it.each(TOUR)('should work: %s', async (command) => {
+    const PATH = `${dirname(workspace.program)}:${process.env.PATH}`
+    const { stdout } = await run('bash', ['-c', command], { cwd: repository, env: { ...workspace.env, PATH } })
+    expect(stdout).toMatch(EXPECTED[command] ?? /^/)
+  })
+})
