@@ -2,7 +2,7 @@
  * The composition root: the only place that reads arguments and environment, builds objects, handles signals. It
  * disposes of what it built in reverse order, within a deadline. Loops outlive it.
  */
-import { tmpdir, userInfo } from 'node:os'
+import { userInfo } from 'node:os'
 import { dirname, join } from 'node:path'
 import { parseArgs } from 'node:util'
 import { EXIT, findWorkspace, isLoopatError, LoopatError, VERSION, type Workspace } from '@loopatd/protocol'
@@ -149,7 +149,8 @@ function buildRooms(ground: Ground, hub: EventHub) {
     workspace: workspace.name,
     templatesDir: paths.templates,
     settings: config.image,
-    tools: { command: 'mmdebstrap', env, tmpDir: tmpdir() },
+    // Not the user's own TMPDIR: the tool's root is another user, which may not enter a private directory.
+    tools: { command: 'mmdebstrap', env, tmpDir: '/var/tmp' },
     clock,
     log: log.child({ room: 'image' }),
     onEvent: (event) => hub.publish('image/progress', event),
