@@ -1,3 +1,5 @@
+import { setMaxListeners } from 'node:events'
+import { existsSync } from 'node:fs'
 import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -5,6 +7,7 @@ import { type CheckedParamsOf, type LoopInfo, METHODS, type ParamsOf, type Progr
 import type { CloneRequest, CloneResult, RepoAccess, UnpromotedWork } from '../../../daemon/git/repo-access.ts'
 import type { RunInLoop } from '../../../daemon/git/run-in-loop.ts'
 import { LeaseRegister } from '../../../daemon/idle/lease.ts'
+import { writeFileAtomic } from '../../../daemon/lib/atomic-file.ts'
 import { type Clock, systemClock } from '../../../daemon/lib/clock.ts'
 import { noProgress, type OnProgress } from '../../../daemon/lib/progress.ts'
 import type { Logger } from '../../../daemon/log.ts'
@@ -13,8 +16,9 @@ import { LoopService } from '../../../daemon/loop/loop-service.ts'
 import { LoopStore, type StoreFiles } from '../../../daemon/loop/loop-store.ts'
 import { FakeEngine } from '../../fake/engine.ts'
 
-/** A signal that never aborts. */
+/** A signal that never aborts. Many calls at once listen to it. */
 export const never = new AbortController().signal
+setMaxListeners(0, never)
 /** Name of the workspace in these tests. */
 export const WORKSPACE = 'ws'
 /** The sandbox image in these tests. */
@@ -287,4 +291,23 @@ export async function until(condition: () => boolean | Promise<boolean>): Promis
     await new Promise((resolve) => setTimeout(resolve, 5))
   }
   throw new Error('waited in vain')
+}
+
+/** A file system that is full when the test says so. */
+export function faultyFiles(disk: { full: boolean; code?: string }): { files: StoreFiles } {
+  const check = () => {
+    const code = disk.code ?? 'ENOSPC'
+    if (disk.full) throw Object.assign(new Error(`${code}: as planned`), { code, syscall: 'write' })
+  }
+  const files: StoreFiles = {
+    makeDirectory: async (path) => {
+      if (!existsSync(path)) check()
+      await mkdir(path, { mode: 0o700 })
+    },
+    write: async (path, content) => {
+      check()
+      await writeFileAtomic(path, content)
+    },
+  }
+  return { files }
 }
