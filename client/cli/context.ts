@@ -5,7 +5,7 @@ import type { Output } from './output.ts'
 import type { SignalSource, Signals } from './signals.ts'
 
 /** Standard input. */
-export type Input = Readable & { readonly isTTY?: boolean; setRawMode?(mode: boolean): unknown }
+export type Input = Readable & { readonly isTTY?: boolean }
 /** Standard output or error. */
 export type Display = Writable & { readonly isTTY?: boolean; readonly columns?: number; readonly rows?: number }
 
@@ -17,6 +17,8 @@ export interface Host {
   readonly stdout: Display
   readonly stderr: Display
   readonly signals: SignalSource
+  /** Makes the terminal on stdin pass every byte both ways as it is, or puts it back as it was. */
+  setRawMode(raw: boolean): void
   /** Milliseconds since the epoch. */
   now(): number
   /** Ends the program at once: what a second signal does. */

@@ -1,9 +1,20 @@
 /** loopctl: joins the command line to this process, and does nothing else. */
+import { spawnSync } from 'node:child_process'
 import { findWorkspace } from '@loopatd/protocol/socket'
 import { VERSION } from '@loopatd/protocol/version'
 import type { Display, Host } from './context.ts'
 import { signalExitCode } from './exit.ts'
 import { run } from './run.ts'
+
+/**
+ * Node.js leaves one thing on that a terminal does to output in its raw mode: a line feed becomes a new line, so that
+ * programs which mean "one line down" draw nonsense. `stty` switches it off; putting the mode back undoes both. A host
+ * without `stty` keeps what Node.js does.
+ */
+function setRawMode(raw: boolean): void {
+  process.stdin.setRawMode(raw)
+  if (raw) spawnSync('stty', ['-opost'], { stdio: ['inherit', 'ignore', 'ignore'] })
+}
 
 const host: Host = {
   env: process.env,
@@ -14,6 +25,7 @@ const host: Host = {
   stdout: process.stdout,
   stderr: process.stderr,
   signals: process,
+  setRawMode,
   now: () => Date.now(),
   exit: (code) => process.exit(code),
   atExit: (listener) => {

@@ -48,7 +48,7 @@ export class Terminal {
 
   /** Hands every key to the program inside, and follows what it does to the screen. */
   enter(output: Readable): void {
-    this.#context.stdin.setRawMode?.(true)
+    this.#context.setRawMode(true)
     this.#raw = true
     output.on('data', (chunk: Buffer) => this.#watch(chunk))
   }
@@ -61,7 +61,7 @@ export class Terminal {
     if (!this.#raw) return
     this.#raw = false
     this.#forget()
-    this.#context.stdin.setRawMode?.(false)
+    this.#context.setRawMode(false)
     if (clean || this.#context.stdout.isTTY !== true) return
     this.#context.stdout.write(`${RESET}${this.#alternate ? LEAVE_SCREEN : ''}\r\n`)
   }

@@ -85,7 +85,7 @@ describe('loopctl exec', () => {
   it('should end a command that would write for ever when nobody reads, and say nothing', async () => {
     const word = `nobody-reads-${randomInt(1e9)}`
     const child = await start('yes', word)
-    expect(await processesWith('yes', word)).toBe(1)
+    expect(await processesWith(['yes', word])).toHaveLength(1)
     let stderr = ''
     child.stderr?.on('data', (chunk) => {
       stderr += chunk
@@ -93,7 +93,7 @@ describe('loopctl exec', () => {
     child.stdout?.destroy()
     const [code] = await once(child, 'exit')
     expect({ code, stderr }).toEqual({ code: 141, stderr: '' })
-    await eventually('the command inside ends', async () => (await processesWith('yes', word)) === 0)
+    await eventually('the command inside ends', async () => (await processesWith(['yes', word])).length === 0)
   })
 
   it.each([
@@ -145,33 +145,33 @@ describe('loopctl exec', () => {
   it('should end the command inside with Ctrl-C, not only itself', async () => {
     const seconds = String(randomInt(1e6, 1e9))
     const child = await start('sh', '-c', `echo ready; sleep ${seconds}`)
-    await eventually('it runs', async () => (await processesWith('sleep', seconds)) === 1)
+    await eventually('it runs', async () => (await processesWith(['sleep', seconds])).length === 1)
     child.kill('SIGINT')
     const [code] = await once(child, 'exit')
     expect(code).toBe(130)
-    await eventually('the command inside ends', async () => (await processesWith('sleep', seconds)) === 0)
+    await eventually('the command inside ends', async () => (await processesWith(['sleep', seconds])).length === 0)
   })
 
   it('should end a command that ignores Ctrl-C on the second one', async () => {
     const seconds = String(randomInt(1e6, 1e9))
     const child = await start('sh', '-c', `trap '' INT; echo ready; sleep ${seconds}`)
-    await eventually('it runs', async () => (await processesWith('sleep', seconds)) === 1)
+    await eventually('it runs', async () => (await processesWith(['sleep', seconds])).length === 1)
     child.kill('SIGINT')
     await sleep(300)
-    expect(await processesWith('sleep', seconds)).toBe(1)
+    expect(await processesWith(['sleep', seconds])).toHaveLength(1)
     child.kill('SIGINT')
     const [code] = await once(child, 'exit')
     expect(code).toBe(130)
-    await eventually('the command inside ends', async () => (await processesWith('sleep', seconds)) === 0)
+    await eventually('the command inside ends', async () => (await processesWith(['sleep', seconds])).length === 0)
   })
 
   it('should end the command and its children inside when it is killed itself', async () => {
     const seconds = String(randomInt(1e6, 1e9))
     const child = await start('sh', '-c', `sleep ${seconds} & sleep ${seconds} & echo ready; wait`)
-    await eventually('they run', async () => (await processesWith('sleep', seconds)) === 2)
+    await eventually('they run', async () => (await processesWith(['sleep', seconds])).length === 2)
     child.kill('SIGKILL')
     await once(child, 'exit')
-    await eventually('the commands inside end', async () => (await processesWith('sleep', seconds)) === 0)
+    await eventually('the commands inside end', async () => (await processesWith(['sleep', seconds])).length === 0)
   })
 
   it('should run many commands at once, each with its own output', async () => {

@@ -39,7 +39,10 @@ export interface RunOptions {
 
 /** A workspace of its own with the built programs, a real podman and a tiny image. */
 export interface TestWorkspace extends AsyncDisposable, Workspace {
+  /** Environment of the programs. */
   readonly env: Readonly<Record<string, string>>
+  /** Path of loopctl. */
+  readonly program: string
   /** Name of the tiny image. */
   readonly image: string
   /** Speaks to the podman service of the daemon. */
@@ -120,6 +123,7 @@ class E2eWorkspace implements TestWorkspace {
   readonly runtimeDir: string
   readonly socket: string
   readonly image: string
+  readonly program = LOOPCTL
   readonly env: Readonly<Record<string, string>>
   readonly engine: Engine
   readonly service: OwnService
@@ -247,11 +251,28 @@ export async function residentBytes(pid: number): Promise<number> {
   return Number(/^VmRSS:\s+(\d+) kB$/m.exec(status)?.[1]) * 1024
 }
 
-/** How many processes of this host, those in loops included, have exactly these arguments. */
-export async function processesWith(...argv: readonly string[]): Promise<number> {
+/** Processes of this host, those in loops included, that have exactly these arguments, or end with them. */
+export async function processesWith(
+  argv: readonly string[],
+  { atEnd = false }: { readonly atEnd?: boolean } = {},
+): Promise<number[]> {
   const wanted = argv.map((word) => `${word}\0`).join('')
   const pids = (await readdir('/proc')).filter((name) => /^\d+$/.test(name))
-  // A process that ends while it is looked at has no arguments any more.
-  const found = await Promise.all(pids.map((pid) => readFile(`/proc/${pid}/cmdline`, 'utf8').catch(() => '')))
-  return found.filter((text) => text === wanted).length
+  const found = await Promise.all(
+    pids.map(async (pid) => {
+      const text = await argumentsOf(pid)
+      return text === wanted || (atEnd && text.endsWith(`\0${wanted}`)) ? [Number(pid)] : []
+    }),
+  )
+  return found.flat()
+}
+
+/** A process that ends while it is looked at has no arguments any more. */
+async function argumentsOf(pid: string): Promise<string> {
+  try {
+    return await readFile(`/proc/${pid}/cmdline`, 'utf8')
+  } catch (error) {
+    if (error instanceof Error && 'code' in error && (error.code === 'ENOENT' || error.code === 'ESRCH')) return ''
+    throw error
+  }
 }

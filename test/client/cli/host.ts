@@ -61,7 +61,6 @@ export class TestHost implements Host {
     this.env = options.env ?? {}
     this.stdin = Object.assign(new PassThrough(), {
       isTTY: options.tty?.stdin === true,
-      setRawMode: (mode: boolean) => this.modes.push(mode),
     })
     if (options.input !== undefined) this.stdin.end(options.input)
     this.stdout = new Capture(options.tty?.stdout)
@@ -69,6 +68,7 @@ export class TestHost implements Host {
   }
 
   now = () => this.time
+  setRawMode = (raw: boolean) => void this.modes.push(raw)
   exit = (code: number) => void this.exits.push(code)
   atExit = (listener: () => void) => {
     this.exitListeners.add(listener)
