@@ -5,6 +5,8 @@
  */
 export async function abortable<T>(promise: Promise<T>, signal?: AbortSignal): Promise<T> {
   if (signal === undefined) return promise
+  // Nobody waits for it after an abort; without an observer its failure would end the process.
+  promise.catch(() => undefined)
   signal.throwIfAborted()
   let stopListening: () => void = () => undefined
   const aborted = new Promise<never>((_resolve, reject) => {
