@@ -22,15 +22,7 @@ const LONG_BLOCK_MS = 600_000
 const BRANCHES = 'refs/heads/loop/'
 /** Not forced: what was kept before is never overwritten. */
 const REFSPEC = `${BRANCHES}*:${BRANCHES}*`
-const FETCH = [
-  'fetch',
-  '--quiet',
-  '--no-tags',
-  '--no-write-fetch-head',
-  '--no-auto-maintenance',
-  '--no-recurse-submodules',
-  '--',
-]
+const FETCH = ['fetch', '--no-tags', '--no-write-fetch-head', '--no-auto-maintenance', '--no-recurse-submodules', '--']
 
 /** Whence and where to. */
 export interface KeepJob {
@@ -128,7 +120,7 @@ async function unpack(
     git.run({ args, cwd: directory, gitDir: quarantine, blockMs: LOCAL_BLOCK_MS, ...more }, signal)
   const sha256 = /objectformat\s*=\s*sha256/i.test(await readFile(join(gitDir, 'config'), 'utf8'))
   const format = `--object-format=${sha256 ? 'sha256' : 'sha1'}`
-  await call(['init', '--quiet', '--bare', '--template=', '--initial-branch=none', format])
+  await call(['init', '--bare', '--template=', '--initial-branch=none', format])
   await mkdir(join(quarantine, 'objects/info'), { recursive: true })
   await writeFile(join(quarantine, 'objects/info/alternates'), `${join(gitDir, 'objects')}\n`)
   await call([...FETCH, bundle, REFSPEC], { reach: { kind: 'file' }, blockMs: LONG_BLOCK_MS })

@@ -55,13 +55,7 @@ export async function makeLoopClone(
 async function initialise(clone: LoopClone, git: GitRunner, signal: AbortSignal): Promise<void> {
   const { mirror, workdir } = clone
   const gitDir = join(workdir, '.git')
-  const args = [
-    'init',
-    '--quiet',
-    '--template=',
-    `--initial-branch=${clone.branch}`,
-    `--object-format=${mirror.objectFormat}`,
-  ]
+  const args = ['init', '--template=', `--initial-branch=${clone.branch}`, `--object-format=${mirror.objectFormat}`]
   await git.run({ args, cwd: workdir, gitDir, blockMs: LOCAL_BLOCK_MS }, signal)
   await mkdir(join(gitDir, 'objects/info'), { recursive: true })
   await writeFile(join(gitDir, 'objects/info/alternates'), `${borrowedPath(gitDir, mirror)}\n`)

@@ -133,7 +133,7 @@ export class Mirrors {
       const format = await this.#objectFormat(job, head, temporary)
       await this.#options.git.run(
         {
-          args: ['init', '--quiet', '--bare', '--template=', '--initial-branch=none', `--object-format=${format}`],
+          args: ['init', '--bare', '--template=', '--initial-branch=none', `--object-format=${format}`],
           cwd: temporary,
           gitDir: fresh,
           blockMs: LOCAL_BLOCK_MS,

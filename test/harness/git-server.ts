@@ -1,6 +1,6 @@
 import { type ChildProcess, execFile, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { mkdir, readFile, writeFile } from 'node:fs/promises'
+import { mkdir, readFile, rmdir, writeFile } from 'node:fs/promises'
 import { createConnection, createServer } from 'node:net'
 import { userInfo } from 'node:os'
 import { join } from 'node:path'
@@ -38,6 +38,8 @@ export async function startGitServer(directory: string): Promise<GitServer> {
     await writeFile(config, configuration({ port, hostKey: current, authorized }))
     return await startSshd(config, port)
   }
+  // Needed by root alone, for the separation of privileges.
+  const made = process.getuid?.() === 0 ? await mkdir('/run/sshd', { recursive: true, mode: 0o755 }) : undefined
   let daemon = await start()
   return {
     port,
@@ -48,7 +50,10 @@ export async function startGitServer(directory: string): Promise<GitServer> {
       current = await makeKey(join(directory, 'impostor'))
       daemon = await start()
     },
-    [Symbol.asyncDispose]: () => stop(daemon),
+    [Symbol.asyncDispose]: async () => {
+      await stop(daemon)
+      if (made !== undefined) await rmdir(made)
+    },
   }
 }
 
@@ -76,8 +81,6 @@ function configuration(options: { port: number; hostKey: string; authorized: str
 }
 
 async function startSshd(config: string, port: number): Promise<ChildProcess> {
-  // Needed by root alone, for the separation of privileges.
-  if (process.getuid?.() === 0) await mkdir('/run/sshd', { recursive: true, mode: 0o755 })
   const daemon = spawn('/usr/sbin/sshd', ['-D', '-e', '-f', config], { stdio: ['ignore', 'ignore', 'pipe'] })
   let log = ''
   daemon.stderr?.on('data', (chunk: Buffer) => {

@@ -96,8 +96,8 @@ describe('running git', () => {
   })
 })
 
-/** A process that nobody has waited for yet has ended, too. */
+/** A signal takes a moment; a process that nobody has waited for yet has ended, too. */
 async function expectEnded(pid: number): Promise<void> {
-  const state = await readFile(`/proc/${pid}/stat`, 'utf8').catch((error: NodeJS.ErrnoException) => error.code)
-  expect(state).toMatch(/^(ENOENT|ESRCH|\d+ \(.*\) Z .*\n)$/)
+  const state = () => readFile(`/proc/${pid}/stat`, 'utf8').catch((error: NodeJS.ErrnoException) => error.code)
+  await expect.poll(state, { timeout: 5000 }).toMatch(/^(ENOENT|ESRCH|\d+ \(.*\) Z .*\n)$/)
 }
