@@ -197,7 +197,7 @@ make_loop() {
   if [ "$status" = 3 ]; then
     repository=$(complete_repository)
     say "creating the loop $LOOP with a clone of this repository"
-    "$loopctl" create --name "$LOOP" --repo "$repository"
+    "$loopctl" create --name "$LOOP" --repo "$repository" "A clone of loopatd"
   fi
 }
 
@@ -216,8 +216,12 @@ as_oneself() {
 
   say "starting the daemon"
   start_daemon
-  say "checking this host"
-  "$loopctl" doctor
+  say "checking this host (loopctl doctor)"
+  findings=$("$loopctl" doctor) || {
+    printf '%s\n' "$findings"
+    die "no loop can run here yet: mend what failed above, then try again"
+  }
+  printf '%s\n' "$findings" | grep -v '^ok' || :
   say "making the sandbox image; the first time this takes minutes"
   "$loopctl" image build
   make_loop
