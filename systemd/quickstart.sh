@@ -217,7 +217,7 @@ as_oneself() {
   say "starting the daemon"
   start_daemon
   say "checking this host (loopctl doctor)"
-  findings=$("$loopctl" doctor) || {
+  findings=$("$loopctl" doctor 2>&1) || {
     printf '%s\n' "$findings"
     die "no loop can run here yet: mend what failed above, then try again"
   }
