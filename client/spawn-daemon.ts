@@ -1,6 +1,6 @@
 /** Starting the daemon when none answers. */
 import { spawn } from 'node:child_process'
-import { accessSync, closeSync, constants, fstatSync, mkdirSync, openSync, readSync } from 'node:fs'
+import { accessSync, closeSync, constants, fstatSync, ftruncateSync, mkdirSync, openSync, readSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import type { Socket } from 'node:net'
 import { delimiter, dirname, join, resolve } from 'node:path'
@@ -13,6 +13,8 @@ import { dial } from './dial.ts'
 const START_MS = 15_000
 /** Milliseconds between two looks at the socket. */
 const POLL_MS = 50
+/** Size of the file for the daemon's stderr beyond which it begins anew, in bytes. */
+const MAX_WORDS_BYTES = 1_048_576
 /** Bytes of the daemon's last words that are shown. */
 const TAIL_BYTES = 2000
 
@@ -153,6 +155,7 @@ function openWords(workspace: Workspace): Words | undefined {
     const directory = join(workspace.home, 'log')
     mkdirSync(directory, { recursive: true, mode: 0o700 })
     const descriptor = openSync(join(directory, 'loopatd.stderr'), 'a+', 0o600)
+    if (fstatSync(descriptor).size > MAX_WORDS_BYTES) ftruncateSync(descriptor)
     return { descriptor, offset: fstatSync(descriptor).size }
   } catch (error) {
     if (error instanceof Error && 'code' in error) return undefined

@@ -116,14 +116,13 @@ class SocketStream implements RawStream {
   }
 
   #receive(chunk: Buffer): void {
-    let frames: Frame[]
     try {
-      frames = this.#decoder.push(chunk)
+      for (const frame of this.#decoder.push(chunk)) this.#take(frame)
     } catch (error) {
-      this.#socket.destroy(error instanceof Error ? error : undefined)
-      return
+      // Not what a daemon sends: an unknown channel, an oversized frame or control that is no JSON.
+      if (!(error instanceof RangeError || error instanceof SyntaxError)) throw error
+      this.#socket.destroy()
     }
-    for (const frame of frames) this.#take(frame)
     if (this.#full.size > 0) this.#socket.pause()
   }
 

@@ -29,7 +29,7 @@ export const eventUnsubscribe = defineMethod({
   method: 'event/unsubscribe',
   summary: 'End a subscription.',
   description: 'Ending one that does not exist does nothing.',
-  params: z.strictObject({ subscription: z.string().min(1).max(64) }),
+  params: z.strictObject({ subscription: z.string().min(1).max(64).describe('Id from `event/subscribe`.') }),
   result: Nothing,
   errors: [],
 })

@@ -67,7 +67,12 @@ export const execRun = defineMethod({
       .describe('Text for stdin, then end of file. Not with `stream`. Default: end of file at once.'),
     stream: z.string().min(1).max(64).optional().describe('Id from `stream/open`.'),
     encoding: z.enum(['utf8', 'base64']).default('utf8').describe('How collected output is written into the answer.'),
-    maxOutputBytes: z.int().min(0).max(EXEC_OUTPUT_BYTES.max).default(EXEC_OUTPUT_BYTES.default),
+    maxOutputBytes: z
+      .int()
+      .min(0)
+      .max(EXEC_OUTPUT_BYTES.max)
+      .default(EXEC_OUTPUT_BYTES.default)
+      .describe('Bytes that are kept of each output without `stream`.'),
     start: z.boolean().default(true).describe('Start a stopped loop; otherwise `loop_not_running`.'),
     progressToken: ProgressToken.optional(),
   }),

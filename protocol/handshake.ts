@@ -12,10 +12,12 @@ export const initialize = defineMethod({
     'Any other version is refused with `protocol_unsupported`, whose details list the versions that are served.',
   params: z.strictObject({
     protocolVersion: z.int().positive().describe('The version that the client speaks.'),
-    client: z.strictObject({
-      name: z.string().min(1).max(64).describe('Name of the program, for the log.'),
-      version: z.string().min(1).max(64).describe('Version of the program, for the log.'),
-    }),
+    client: z
+      .strictObject({
+        name: z.string().min(1).max(64).describe('Name of the program, for the log.'),
+        version: z.string().min(1).max(64).describe('Version of the program, for the log.'),
+      })
+      .describe('Who connects.'),
   }),
   result: z.strictObject({
     protocolVersion: z.int().positive().describe('The version that the daemon will speak on this connection.'),

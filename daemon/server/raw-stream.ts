@@ -23,6 +23,8 @@ const MAX_EARLY = 16
 const ACK_BYTES = STREAM_WINDOW_BYTES / 4
 /** Milliseconds that a client may take to hang up after it was sent everything. */
 const LINGER_MS = 5000
+/** Milliseconds that a client may take to read the output of a request that was given up. */
+const GIVEN_UP_MS = 2000
 
 /**
  * The daemon's end of a raw stream. A client that breaks the protocol loses this stream and nothing else.
@@ -91,6 +93,13 @@ export class RawStream implements ExecIo {
     return this.#closing
   }
 
+  /** Once the signal aborts, the client has some time to take what is left; then the stream is destroyed. */
+  limitTo(signal: AbortSignal): void {
+    const onAbort = () => this.#destroyAfter(GIVEN_UP_MS)
+    signal.addEventListener('abort', onAbort, { once: true })
+    void this.closed.then(() => signal.removeEventListener('abort', onAbort))
+  }
+
   /** Ends the stream at once, losing what was not sent. Idempotent. */
   destroy(): void {
     this.#socket.destroy()
@@ -108,7 +117,11 @@ export class RawStream implements ExecIo {
       this.#socket.end(() => resolve())
     })
     await Promise.race([this.closed, sent])
-    const timer = setTimeout(() => this.destroy(), LINGER_MS).unref()
+    this.#destroyAfter(LINGER_MS)
+  }
+
+  #destroyAfter(ms: number): void {
+    const timer = setTimeout(() => this.destroy(), ms).unref()
     void this.closed.then(() => clearTimeout(timer))
   }
 

@@ -1,14 +1,7 @@
 /** One client: its handshake, its requests in flight, its subscriptions, and its end. */
 import { randomUUID } from 'node:crypto'
 import type { Socket } from 'node:net'
-import {
-  type CheckedParamsOf,
-  LoopatError,
-  METHODS,
-  type MethodName,
-  type ResultOf,
-  SUPPORTED_PROTOCOL_VERSIONS,
-} from '@loopatd/protocol'
+import { type CheckedParamsOf, LoopatError, METHODS, type MethodName, type ResultOf } from '@loopatd/protocol'
 import {
   type CancellationToken,
   createMessageConnection,
@@ -20,6 +13,7 @@ import type { OnProgress } from '../lib/progress.ts'
 import type { Logger } from '../log.ts'
 import { ByteGuard } from './byte-guard.ts'
 import type { EventFilter, EventHub, Subscription } from './event-hub.ts'
+import { shakeHands } from './handshake.ts'
 import type { ServerLimits } from './limits.ts'
 import { isRequest } from './message-check.ts'
 import { GuardedReader } from './message-reader.ts'
@@ -28,7 +22,7 @@ import { checkParams } from './params-check.ts'
 import { ProgressSender } from './progress-sender.ts'
 import type { RawStream } from './raw-stream.ts'
 import { RequestSet } from './request-set.ts'
-import { isRouted, type RouteSession, route, SERVED_METHODS } from './route.ts'
+import { isRouted, type RouteSession, route } from './route.ts'
 import type { Services } from './services.ts'
 import type { StreamRegister } from './stream-register.ts'
 import { toCatalogue, toWire } from './wire-error.ts'
@@ -210,23 +204,12 @@ export class Session implements RouteSession {
     })
   }
 
-  #initialize({ protocolVersion, client }: CheckedParamsOf<'initialize'>): ResultOf<'initialize'> {
+  #initialize(params: CheckedParamsOf<'initialize'>): ResultOf<'initialize'> {
     if (this.#initialized) throw new LoopatError('invalid_params', 'initialize was sent before on this connection')
-    if (!SUPPORTED_PROTOCOL_VERSIONS.includes(protocolVersion)) {
-      const supported = SUPPORTED_PROTOCOL_VERSIONS.join(', ')
-      throw new LoopatError(
-        'protocol_unsupported',
-        `the client speaks protocol version ${protocolVersion}; this daemon serves ${supported}`,
-        {
-          next: 'Install the same version of client and daemon, then restart the daemon.',
-          details: { supported: SUPPORTED_PROTOCOL_VERSIONS },
-        },
-      )
-    }
+    const agreed = shakeHands(params, this.#context)
     this.#initialized = true
-    this.#log.debug({ client }, 'a client connected')
-    const { version, workspace } = this.#context
-    return { protocolVersion, server: { name: 'loopatd', version }, workspace, capabilities: [...SERVED_METHODS] }
+    this.#log.debug({ client: params.client }, 'a client connected')
+    return agreed
   }
 
   #progress(params: CheckedParamsOf<MethodName>): ProgressSender | undefined {

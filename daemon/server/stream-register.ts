@@ -87,7 +87,9 @@ export class StreamRegister {
     if (entry === undefined || entry.session !== session) throw invalid(`there is no stream "${id}"`)
     if (entry.claimed) throw invalid(`stream "${id}" is in use by another request`)
     entry.claimed = true
-    return await abortable(entry.connected, signal)
+    const stream = await abortable(entry.connected, signal)
+    stream.limitTo(signal)
+    return stream
   }
 
   /** Ends all streams of a connection. */

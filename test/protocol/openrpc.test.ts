@@ -64,7 +64,8 @@ describe('the OpenRPC document', () => {
     (_name, { params }) => {
       const required = params.map((param) => param.required)
       expect(required).toEqual([...required].sort((a, b) => Number(b) - Number(a)))
-      for (const { name, schema } of params) {
+      for (const { name, schema, description } of params) {
+        expect(description, name).toMatch(/\S/)
         const says = ['type', 'enum', 'const', 'anyOf', 'allOf', 'oneOf'].some((key) => key in schema)
         expect(says, name).toBe(true)
       }

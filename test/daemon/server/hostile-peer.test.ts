@@ -118,6 +118,43 @@ describe('a peer that breaks the protocol', () => {
   })
 })
 
+describe('a peer that sends mutated messages', () => {
+  /** Numbers that look random and are the same on every run. */
+  function generator(seed: number): (below: number) => number {
+    let state = seed
+    return (below) => {
+      state = (Math.imul(state, 1_664_525) + 1_013_904_223) >>> 0
+      return Math.floor((state / 2 ** 32) * below)
+    }
+  }
+
+  it('should never harm others', async () => {
+    await using server = await startServer({}, { limits: { frameMs: 20, firstBytesMs: 20 } })
+    await using bystander = await server.initialized()
+    const hello = {
+      jsonrpc: '2.0',
+      id: 1,
+      method: 'initialize',
+      params: { protocolVersion: 1, client: { name: 'x', version: '1' } },
+    }
+    const whole = Buffer.concat([
+      json(hello),
+      json({ jsonrpc: '2.0', id: 2, method: 'loop/get', params: { loop: 'abc' } }),
+    ])
+    for (let seed = 1; seed <= 300; seed += 1) {
+      const random = generator(seed)
+      const bytes = Buffer.from(whole)
+      for (let count = 1 + random(4); count > 0; count -= 1) bytes[random(bytes.length)] = random(256)
+      await using peer = await server.peer()
+      peer.write(bytes.subarray(0, random(2) === 0 ? bytes.length : random(bytes.length)))
+      // Either it is answered, or cut off; never left hanging for longer than the limits.
+      await peer.next()
+    }
+    expect((await bystander.request('loop/list')).result).toEqual({ loops: [] })
+    expect(server.log.filter(({ level }) => level === 'error')).toEqual([])
+  })
+})
+
 describe('a peer that takes too much', () => {
   it('should not keep others waiting while it floods', async () => {
     await using server = await startServer()

@@ -305,6 +305,26 @@ describe('a raw stream', () => {
     await vi.waitFor(() => expect(server.server.connections).toBe(0))
   })
 
+  it('should not keep a cancelled request waiting for a client that does not read', async () => {
+    const began = deferred<void>()
+    await using server = await serverOf(async (io, signal) => {
+      io.stdout.write(Buffer.alloc(20_000_000))
+      began.resolve()
+      await new Promise((resolve) => signal.addEventListener('abort', resolve, { once: true }))
+      await io.close()
+      throw signal.reason
+    })
+    await using peer = await server.initialized()
+    const { stream, token } = await open(peer)
+    const socket = await attach(server.path, token)
+    socket.pause()
+    run(peer, stream)
+    await began.promise
+    peer.send({ jsonrpc: '2.0', method: '$/cancelRequest', params: { id: 'run' } })
+    expect((await peer.answer('run')).error?.data.name).toBe('cancelled')
+    socket.destroy()
+  })
+
   it('should end when the request fails', async () => {
     await using server = await serverOf(() => Promise.reject(new Error('no')))
     await using peer = await server.initialized()
