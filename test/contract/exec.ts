@@ -70,6 +70,19 @@ export function execContract(subject: GetSubject): void {
     await input
   })
 
+  it('should deliver the output of a command that is satisfied with the first line', async () => {
+    await using shop = new Workshop(subject())
+    const name = await shop.running()
+    for (let round = 0; round < 5; round += 1) {
+      const exec = await shop.exec(name, 'head -n 1', { stdin: true })
+      const input = pipeline(Readable.from(endless()), exec.stdin).catch(() => undefined)
+      expect(await text(exec.stdout)).toBe('line\n')
+      expect(await exec.exit).toEqual({ exitCode: 0 })
+      exec.close()
+      await input
+    }
+  })
+
   it('should hold a command up whose output nobody reads', async () => {
     await using shop = new Workshop(subject())
     const name = await shop.running()
@@ -216,4 +229,9 @@ async function hashOf(stream: Readable): Promise<string> {
 
 function* slices(data: Buffer): Generator<Buffer> {
   for (let start = 0; start < data.length; start += 60_000) yield data.subarray(start, start + 60_000)
+}
+
+function* endless(): Generator<Buffer> {
+  const lines = Buffer.from('line\n'.repeat(10_000))
+  for (;;) yield lines
 }

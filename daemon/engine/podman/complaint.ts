@@ -1,40 +1,49 @@
-import { mayBeComplaint } from './error.ts'
+import { mayBeComplaint, mayBeCutOff } from './error.ts'
 
-/** A runtime's complaint is shorter than this; what is longer is output of the command. */
+/** What podman and its runtime say about themselves is shorter than this; what is longer is output of the command. */
 const MAX_BYTES = 16 * 1024
 
 /**
- * Holds back the first output of a command while it may be the complaint of a runtime that could not start it, so that
- * the owner gets an error and not the error's text as output.
+ * Holds back output that may not be the command's: the runtime's complaint that it could not start it, in the
+ * beginning, and podman's that it lost its monitor, at the end. The owner gets an error instead of such text.
  */
 export class ComplaintFilter {
-  readonly #held: Buffer[] = []
-  #heldBytes = 0
-  #decided = false
+  #held: Buffer = Buffer.alloc(0)
+  #hasPassed = false
 
   /** What is held. */
   get text(): string {
-    return Buffer.concat(this.#held).toString()
+    return this.#held.toString()
   }
 
   /**
    * Looks at a piece of output.
-   * @param canComplain whether runtimes complain on this stream
-   * @returns whether it is held; when not, {@link ComplaintFilter.release} gives what is to go before it
+   * @param canComplain whether podman complains on this stream
+   * @returns what may go on: what was held before first, and whether the piece itself is held now
    */
-  holds(bytes: Buffer, canComplain: boolean): boolean {
-    if (this.#decided) return false
-    this.#held.push(bytes)
-    this.#heldBytes += bytes.length
-    if (canComplain && this.#heldBytes < MAX_BYTES && mayBeComplaint(this.text)) return true
-    this.#held.pop()
-    this.#decided = true
-    return false
+  take(bytes: Buffer, canComplain: boolean): { released: Buffer; isHeld: boolean } {
+    const together = Buffer.concat([this.#held, bytes])
+    if (canComplain && this.#isSuspicious(together)) {
+      this.#held = together
+      return { released: Buffer.alloc(0), isHeld: true }
+    }
+    const released = this.release()
+    this.#hasPassed = true
+    if (!canComplain || !this.#isSuspicious(bytes)) return { released, isHeld: false }
+    this.#held = Buffer.from(bytes)
+    return { released, isHeld: true }
   }
 
   /** Gives up what is held. */
   release(): Buffer {
-    this.#decided = true
-    return Buffer.concat(this.#held.splice(0))
+    const released = this.#held
+    this.#held = Buffer.alloc(0)
+    return released
+  }
+
+  #isSuspicious(bytes: Buffer): boolean {
+    if (bytes.length > MAX_BYTES) return false
+    const text = bytes.toString()
+    return mayBeCutOff(text) || (!this.#hasPassed && mayBeComplaint(text))
   }
 }

@@ -13,7 +13,7 @@ const WORDS: readonly (readonly [RegExp, EngineErrorKind])[] = [
   ],
   [/(?:name|network) .*already (?:in use|used|exists)|already exists/i, 'name_taken'],
   [/error stat'ing file|cannot stat [`"]|statfs .*: no such file|mount.*no such file or directory/i, 'mount_missing'],
-  [/image not known|no such image/i, 'not_found'],
+  [/image not known|no such image|cannot specify 64-byte hexadecimal/i, 'not_found'],
   [/no such container|no such network|no such exec session|no container with name/i, 'not_found'],
   [/network is being used|image (?:is )?(?:in use|used)|is in use by|image used by/i, 'in_use'],
   [/container state improper|is not running|can only create exec sessions on running/i, 'wrong_state'],
@@ -63,6 +63,11 @@ const COMPLAINT = /^Error: (?:\S+ )?(?:crun|runc|OCI runtime)\b/
 /** Reports whether the first output of a command may be the runtime's complaint instead. */
 export function mayBeComplaint(output: string): boolean {
   return COMPLAINT.test(output)
+}
+
+/** Reports whether output is podman's own word that it lost the connection to a command, and with it perhaps the end of the output. */
+export function mayBeCutOff(output: string): boolean {
+  return /^Error: (?:read|write) unixpacket /.test(output)
 }
 
 /** A command as far as a complaint can be about it. */

@@ -13,6 +13,12 @@ const BACK_OFF_MS = [50, 100, 200, 500, 1000]
  */
 const SILENCE_MS = 2000
 
+/** The Docker-compatible API translates some actions, in some versions. */
+const PODMAN_WORDS = new Map([
+  ['die', 'died'],
+  ['destroy', 'remove'],
+])
+
 /** How many events are remembered to tell replayed ones; a second's worth is enough. */
 const REMEMBERED = 2000
 
@@ -141,5 +147,6 @@ function readEvent(line: string): EngineEvent | undefined {
   if (!parsed.success || parsed.data.Type !== 'container' || timeNano === undefined) return undefined
   const { ID: id, Attributes: attributes } = parsed.data.Actor
   const { name = '', image: _image, ...labels } = attributes
-  return { kind: 'container', action: parsed.data.Action.toLowerCase(), id, name, labels, timeNano }
+  const action = parsed.data.Action.toLowerCase()
+  return { kind: 'container', action: PODMAN_WORDS.get(action) ?? action, id, name, labels, timeNano }
 }

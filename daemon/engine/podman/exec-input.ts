@@ -1,4 +1,4 @@
-import { type Duplex, Writable } from 'node:stream'
+import { Writable } from 'node:stream'
 
 /** What a terminal takes for end of file. */
 const END_OF_FILE = '\x04'
@@ -6,41 +6,63 @@ const END_OF_FILE = '\x04'
 /** After these bytes one end-of-file character ends the input; in the middle of a line the first only hands the line over. */
 const LINE_ENDS = new Set([0x0a, 0x0d, 0x04])
 
+/** Where input goes. */
+export interface InputTarget {
+  readonly stream: Writable
+  /** A terminal's input does not end by closing the stream: its end is typed. A pipe is for input alone, the others carry the output, too. */
+  readonly kind: 'pipe' | 'connection' | 'terminal'
+}
+
 /**
- * The input of a command. Without a terminal its end closes one direction of the connection; with one, which ignores
- * that, end of file is typed.
+ * The input of a command. What its owner writes after the command has ended is discarded: that is no failure of the
+ * owner, who cannot know.
  */
 export class ExecInput extends Writable {
-  readonly #socket: Duplex
-  readonly #isTerminal: boolean
+  readonly #opening: Promise<InputTarget | undefined>
+  #target: InputTarget | undefined
   #atLineStart = true
 
-  constructor(socket: Duplex, isTerminal: boolean) {
+  /** @param opening settles when input can be passed on; undefined when nobody will read it */
+  constructor(opening: Promise<InputTarget | undefined>) {
     super()
-    this.#socket = socket
-    this.#isTerminal = isTerminal
-    // When the command has ended, its input is discarded: that is no failure of the writer.
+    this.#opening = opening
     this.on('error', () => this.destroy())
   }
 
+  override _construct(callback: (error?: Error | null) => void): void {
+    this.#opening.then((target) => {
+      this.#target = target
+      // Its failure says that the command does not read any more.
+      target?.stream.on('error', () => undefined)
+      callback()
+    }, callback)
+  }
+
   override _write(chunk: Buffer, _encoding: BufferEncoding, callback: (error?: Error | null) => void): void {
-    this.#atLineStart = LINE_ENDS.has(chunk[chunk.length - 1] ?? 0x0a)
+    this.#atLineStart = LINE_ENDS.has(chunk.at(-1) ?? 0x0a)
     this.#send(chunk, callback)
   }
 
   override _final(callback: (error?: Error | null) => void): void {
-    if (this.#isTerminal) {
+    if (this.#target?.kind === 'terminal') {
       this.#send(this.#atLineStart ? END_OF_FILE : END_OF_FILE + END_OF_FILE, callback)
-    } else {
-      if (!this.#socket.destroyed) this.#socket.end()
-      callback()
+      return
     }
+    if (this.#target?.stream.destroyed === false) this.#target.stream.end()
+    callback()
+  }
+
+  override _destroy(error: Error | null, callback: (error?: Error | null) => void): void {
+    void this.#opening.then((target) => {
+      if (target?.kind === 'pipe') target.stream.destroy()
+    })
+    callback(error)
   }
 
   #send(data: Buffer | string, callback: () => void): void {
-    if (this.#socket.destroyed || this.#socket.writableEnded) callback()
-    // A failed write is no failure of the writer either: the command has ended.
-    else this.#socket.write(data, () => callback())
+    const stream = this.#target?.stream
+    if (stream === undefined || stream.destroyed || stream.writableEnded) callback()
+    else stream.write(data, () => callback())
   }
 }
 

@@ -13,8 +13,9 @@ import { ComplaintFilter } from './complaint.ts'
 import { pipeToTheEnd } from './connection.ts'
 import { Demuxer, Output, type OutputWriter, Passer } from './demux.ts'
 import { pathOf } from './docker.ts'
-import { readComplaint } from './error.ts'
-import { discardInput, ExecInput } from './exec-input.ts'
+import { mayBeCutOff, readComplaint } from './error.ts'
+import { discardInput, ExecInput, type InputTarget } from './exec-input.ts'
+import { openInputPipe } from './input-pipe.ts'
 import { findGroup, hasMembers, type ProcessGroup, signalGroup } from './process-group.ts'
 import { containerDetails, created, execDetails, read } from './schema.ts'
 
@@ -106,7 +107,6 @@ export class PodmanExec implements EngineExec {
   readonly #socket: Duplex
   readonly #complaint = new ComplaintFilter()
   #group: ProcessGroup | undefined
-  #hasOutput = false
   #isClosed = false
 
   constructor(parts: PodmanExecParts) {
@@ -116,7 +116,7 @@ export class PodmanExec implements EngineExec {
     this.#socket = parts.socket
     this.container = parts.container
     const ended = this.#readOutput()
-    this.stdin = parts.spec.stdin ? new ExecInput(parts.socket, parts.spec.tty !== undefined) : discardInput()
+    this.stdin = parts.spec.stdin ? new ExecInput(this.#openInput()) : discardInput()
     this.exit = ended.then(() => this.#readExit())
     // An owner that looks at the output alone must not be punished for a lost connection.
     this.exit.catch(() => undefined)
@@ -163,6 +163,22 @@ export class PodmanExec implements EngineExec {
     this.stderr.dropWhenFull()
   }
 
+  /** The stream on which podman complains. */
+  get #complaints(): Output {
+    return this.#spec.tty === undefined ? this.stderr : this.stdout
+  }
+
+  async #openInput(): Promise<InputTarget | undefined> {
+    if (this.#spec.tty !== undefined) return { stream: this.#socket, kind: 'terminal' }
+    const state = await this.#inspect()
+    if (state?.Running !== true) return undefined
+    const pipe = await openInputPipe(state.Pid)
+    if (pipe === undefined) return { stream: this.#socket, kind: 'connection' }
+    // Closes podman's end of the pipe: the command's input ends when ours does.
+    this.#socket.end()
+    return { stream: pipe, kind: 'pipe' }
+  }
+
   /** Settles when the connection is at its end. */
   #readOutput(): Promise<void> {
     const sink = (stream: 'stdout' | 'stderr', bytes: Buffer, later: () => void) => this.#take(stream, bytes, later)
@@ -179,31 +195,34 @@ export class PodmanExec implements EngineExec {
   }
 
   #take(stream: 'stdout' | 'stderr', bytes: Buffer, later: () => void): boolean {
-    const isTerminal = this.#spec.tty !== undefined
-    if (this.#complaint.holds(bytes, !this.#hasOutput && stream === (isTerminal ? 'stdout' : 'stderr'))) return true
-    const held = this.#complaint.release()
-    // A held complaint is small: it may go over the mark.
-    if (held.length > 0) (isTerminal ? this.stdout : this.stderr).push(held)
-    this.#hasOutput = true
-    return this[stream].offer(bytes, later)
+    const canComplain = this[stream] === this.#complaints
+    const { released, isHeld } = this.#complaint.take(bytes, canComplain)
+    // What was held is small: it may go over the mark.
+    if (released.length > 0) this.#complaints.push(released)
+    return isHeld ? true : this[stream].offer(bytes, later)
   }
 
   /** One look after the end of the stream: by then podman has saved the exit code. Whatever else it says means that it was lost. */
   async #readExit(): Promise<ExecExit> {
     const state = await this.#inspect()
-    if (state === undefined || state.Running) {
+    if (state === undefined || !state.CanRemove) {
       this.close()
       throw connectionLost(this.#spec)
     }
-    const text = this.#complaint.text
+    const words = this.#complaint.text
     const command = { program: this.#spec.command[0] ?? '', cwd: this.#spec.cwd }
-    const failure = readComplaint(text, state.ExitCode, command)
-    const held = this.#complaint.release()
-    if (failure === undefined && held.length > 0) (this.#spec.tty === undefined ? this.stderr : this.stdout).push(held)
+    const failure = readComplaint(words, state.ExitCode, command)
+    const isCutOff = mayBeCutOff(words)
+    if (failure === undefined && !isCutOff && words !== '') this.#complaints.push(this.#complaint.release())
     this.stdout.finish()
     this.stderr.finish()
     this.stdin.destroy()
     if (failure !== undefined) throw failure
+    // A terminal's last words are lost when somebody types ahead while the command ends: that is nobody's loss.
+    if (isCutOff && this.#spec.tty === undefined) {
+      const message = `the end of the output of ${command.program} may be missing: it ended without reading its input`
+      throw new EngineError('connection_lost', message)
+    }
     return { exitCode: state.ExitCode }
   }
 
@@ -212,7 +231,7 @@ export class PodmanExec implements EngineExec {
   }
 
   /** Undefined when podman does not know the command any more, or does not answer. */
-  async #inspect(): Promise<{ Running: boolean; Pid: number; ExitCode: number } | undefined> {
+  async #inspect(): Promise<ReturnType<typeof execDetails.parse> | undefined> {
     const what = `inspect ${this.#spec.command[0]}`
     try {
       const answer = await this.#api.call({

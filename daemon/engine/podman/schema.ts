@@ -33,7 +33,13 @@ export const containerDetails = z.object({
   }),
 })
 
-export const execDetails = z.object({ Running: z.boolean(), Pid: z.number().int(), ExitCode: z.number().int() })
+export const execDetails = z.object({
+  Running: z.boolean(),
+  /** Whether it has ended; one that was made and not yet started neither runs nor has ended. */
+  CanRemove: z.boolean(),
+  Pid: z.number().int(),
+  ExitCode: z.number().int(),
+})
 
 export const imageSummaries = z.array(
   z.object({
