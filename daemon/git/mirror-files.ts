@@ -2,8 +2,8 @@ import { appendFile, readdir, readFile, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { writeFileAtomic } from '../lib/atomic-file.ts'
 
-/** What git leaves behind when it is killed: locks, and objects that never got their names. */
-const LEFTOVER = /\.lock$|^tmp_/
+/** What git leaves behind when it is killed: locks (no ref can end like one), and objects that never got their names. */
+const LEFTOVERS = { '.': /\.lock$/, 'objects/info': /\.lock$/, 'objects/pack': /\.lock$|^tmp_/, refs: /\.lock$/ }
 /** Directories that this room makes beside the mirrors while it works. */
 const TEMPORARY = /^\.(new|kept)-[0-9a-f]+$/
 
@@ -46,10 +46,10 @@ export async function writeHead(gitDir: string, ref: string): Promise<void> {
 /** Removes what a git that was killed left in a mirror. The caller is the only writer of this mirror. */
 export async function removeLeftovers(gitDir: string): Promise<string[]> {
   const removed: string[] = []
-  for (const place of ['.', 'objects/info', 'objects/pack', 'refs']) {
+  for (const [place, leftover] of Object.entries(LEFTOVERS)) {
     const recursive = place === 'refs'
     for (const entry of await readdir(join(gitDir, place), { withFileTypes: true, recursive })) {
-      if (!LEFTOVER.test(entry.name) || entry.isDirectory()) continue
+      if (!leftover.test(entry.name) || entry.isDirectory()) continue
       const path = join(entry.parentPath, entry.name)
       await rm(path, { force: true })
       removed.push(path)

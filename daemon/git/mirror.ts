@@ -91,6 +91,7 @@ export class Mirrors {
    */
   async refresh(source: RepoSource, onProgress: OnProgress, signal: AbortSignal): Promise<MirrorState> {
     const asked = this.#options.clock.monotonicMs()
+    if (this.#writing.isBusy(source.mirror)) onProgress({ message: `waiting for another fetch of ${source.source}` })
     return await this.#writing.run(
       source.mirror,
       () =>

@@ -12,31 +12,8 @@ import type { RepoSource } from './repo-source.ts'
  * or lacks history
  */
 export async function checkSourcePath(source: RepoSource, home: string): Promise<void> {
-  const real = await resolveReal(source)
-  const found = await stat(real)
-  if (!found.isDirectory()) return
-  const dotGit = join(real, '.git')
-  const gitDir = await ifPresent(() => stat(dotGit))
-  const places = [real, ...(gitDir?.isFile() === true ? [await linkedGitDir(real, dotGit)] : [])]
-  const workspace = await realpath(home)
-  if (places.some((place) => `${place}${sep}`.startsWith(`${workspace}${sep}`))) throw inWorkspace(source)
-  const own = process.getuid?.()
-  if (found.uid !== own || (gitDir !== undefined && gitDir.uid !== own)) throw foreign(source)
-  for (const shallow of [join(real, 'shallow'), join(dotGit, 'shallow')]) {
-    if ((await ifPresent(() => stat(shallow))) !== undefined) throw shallowSource(source)
-  }
-}
-
-/** A source without its whole history, from which nobody can borrow. */
-export function shallowSource(source: RepoSource): LoopatError {
-  return unavailable(source, 'it is a shallow clone', {
-    next: 'Complete it with `git fetch --unshallow`, or name the repository that it was cloned from.',
-  })
-}
-
-async function resolveReal(source: RepoSource): Promise<string> {
   try {
-    return await realpath(source.url)
+    await look(source, home)
   } catch (error) {
     const code = error instanceof Error && 'code' in error ? error.code : undefined
     if (code === 'ENOENT' || code === 'ENOTDIR') {
@@ -50,6 +27,30 @@ async function resolveReal(source: RepoSource): Promise<string> {
     }
     throw error
   }
+}
+
+async function look(source: RepoSource, home: string): Promise<void> {
+  const real = await realpath(source.url)
+  const found = await stat(real)
+  if (!found.isDirectory()) return
+  const own = process.getuid?.()
+  if (found.uid !== own) throw foreign(source)
+  const dotGit = join(real, '.git')
+  const gitDir = await ifPresent(() => stat(dotGit))
+  const places = [real, ...(gitDir?.isFile() === true ? [await linkedGitDir(real, dotGit)] : [])]
+  const workspace = await realpath(home)
+  if (places.some((place) => `${place}${sep}`.startsWith(`${workspace}${sep}`))) throw insideWorkspace(source)
+  if (gitDir !== undefined && gitDir.uid !== own) throw foreign(source)
+  for (const shallow of [join(real, 'shallow'), join(dotGit, 'shallow')]) {
+    if ((await ifPresent(() => stat(shallow))) !== undefined) throw shallowSource(source)
+  }
+}
+
+/** A source without its whole history, from which nobody can borrow. */
+export function shallowSource(source: RepoSource): LoopatError {
+  return unavailable(source, 'it is a shallow clone', {
+    next: 'Complete it with `git fetch --unshallow`, or name the repository that it was cloned from.',
+  })
 }
 
 /** The directory that a `.git` file names. */
@@ -68,7 +69,7 @@ async function ifPresent<T>(look: () => Promise<T>): Promise<T | undefined> {
   }
 }
 
-function inWorkspace(source: RepoSource): LoopatError {
+function insideWorkspace(source: RepoSource): LoopatError {
   return new LoopatError(
     'repo_invalid',
     `the repository '${source.url}' lies in the workspace, where loops can write`,

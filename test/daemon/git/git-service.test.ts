@@ -1,4 +1,4 @@
-import { chmod, mkdir, readdir, readFile, rename, rm, symlink, utimes, writeFile } from 'node:fs/promises'
+import { chmod, chown, mkdir, readdir, readFile, rename, rm, symlink, utimes, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { type GitWorkspace, gitWorkspace } from '../../harness/git-workspace.ts'
@@ -152,6 +152,8 @@ describe('clones', () => {
     expect(made.map(({ repo }) => repo.start)).toEqual(Array.from({ length: 8 }, () => head))
     for (const { workdir } of made) expect(await git(workdir, 'status', '--porcelain')).toBe('')
     expect(await mirrors()).toHaveLength(1)
+    const said = made.flatMap(({ progress }) => progress.map(({ message }) => message))
+    expect(said).toContain(`waiting for another fetch of ${source}`)
   })
 
   it('should go on with what was fetched before, and say so, when the origin is gone', async () => {
@@ -183,6 +185,15 @@ describe('sources that cannot be cloned', () => {
     }
     expect(await readdir(workdir)).toEqual([])
     expect(await mirrors()).toEqual([])
+  })
+
+  it('should be refused when they cannot be read', async () => {
+    const loop = join(space.root, 'loop')
+    await symlink(loop, loop)
+    await expect(space.clone(loop)).rejects.toMatchObject({
+      code: 'repo_unavailable',
+      message: expect.stringContaining('cannot be read'),
+    })
   })
 
   it('should be refused when they are shallow', async () => {
@@ -286,6 +297,15 @@ describe('interruptions', () => {
     expect(await readdir(mirror)).not.toContain('packed-refs.lock')
   })
 
+  it('should keep branches that look like something left behind', async () => {
+    const source = await makeRepo(join(space.root, 'src'))
+    const { repo } = await space.clone(source)
+    const mirror = space.service.mirrorPath(repo.mirror)
+    await git(mirror, 'update-ref', 'refs/heads/loop/tmp_x', repo.start)
+    await space.service.sweep()
+    expect(await git(mirror, 'rev-parse', 'refs/heads/loop/tmp_x')).toBe(repo.start)
+  })
+
   it('should be swept in a workspace that has no mirrors', async () => {
     await space.service.sweep()
     expect(await mirrors()).toEqual([])
@@ -309,7 +329,6 @@ describe('names of mirrors', () => {
 })
 
 async function foreignDirectory(root: string): Promise<string> {
-  const { chown } = await import('node:fs/promises')
   const path = await makeRepo(join(root, 'foreign'))
   await chown(path, 12_345, 12_345)
   return path
