@@ -80,11 +80,15 @@ async function receive(
   })
   const broken = new AbortController()
   const written = pipeline(limit, createWriteStream(file, { flags: 'wx', mode: 0o600 }))
-  // Whatever breaks the writing ends the command, and is what is thrown below.
+  // The limit that ends the command is ours, above; that of `run` lies beyond it. Whatever breaks the writing ends the command, and is what is thrown below.
   written.catch((error: unknown) => broken.abort(error))
   const args = ['bundle', 'create', '--quiet', '-', '--branches=loop/*', '--not', '--alternate-refs']
   try {
-    const result = await run(gitCommand(args), { stdout: limit }, AbortSignal.any([signal, broken.signal]))
+    const result = await run(
+      gitCommand(args),
+      { stdout: limit, maxBytes: 2 * maxBytes },
+      AbortSignal.any([signal, broken.signal]),
+    )
     limit.end()
     await written
     if (result.exitCode !== 0) throw loopGitError(result)

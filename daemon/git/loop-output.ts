@@ -35,7 +35,11 @@ export async function gitInLoop(run: RunInLoop, args: readonly string[], signal:
       done()
     },
   })
-  const result = await run(gitCommand(args), { stdout }, AbortSignal.any([signal, tooMuch.signal])).catch((error) => {
+  const result = await run(
+    gitCommand(args),
+    { stdout, maxBytes: 2 * MAX_BYTES },
+    AbortSignal.any([signal, tooMuch.signal]),
+  ).catch((error) => {
     tooMuch.signal.throwIfAborted()
     throw error
   })

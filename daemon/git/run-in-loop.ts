@@ -4,7 +4,7 @@ import type { Writable } from 'node:stream'
 export interface RunInLoopOptions {
   /** Takes stdout as it comes, with back-pressure; `stdout` of the result is then empty. Not ended by the call. */
   readonly stdout?: Writable
-  /** Most bytes of stdout and of stderr that are collected or passed on; more ends the command and rejects. */
+  /** Most bytes of stdout; more ends the command and rejects. Of stderr a fixed, small number is kept at most. */
   readonly maxBytes?: number
 }
 
