@@ -10,7 +10,7 @@ const TRUST_MS = 2_000
 /** Longest wait for the answer to a ping, in milliseconds. */
 const PING_MS = 1_000
 /** Longest wait of a reader for the first listing after the daemon's start, in milliseconds. */
-const FIRST_SYNC_MS = 5_000
+const FIRST_SYNC_MS = 3_000
 /** Longest wait of a reader for a later listing, in milliseconds. */
 const SYNC_WAIT_MS = 2_000
 /** Containers inspected at once when everything is read anew. */

@@ -33,6 +33,9 @@ export interface LogLine {
   readonly message: string
 }
 
+/** The clock of this machine, for tests that wait for nothing to happen. */
+export const hastyClock: Clock = { ...systemClock, sleep: (ms, signal) => systemClock.sleep(Math.min(ms, 20), signal) }
+
 /** Collects what is logged. */
 export function memoryLog(lines: LogLine[]): Logger {
   const write = (level: LogLine['level']) => (fields: object, message: string) => {
@@ -142,8 +145,10 @@ export interface WorkshopOptions {
   /** The home of a workshop that was left. */
   readonly home?: string
   readonly removeAsRoot?: (path: string) => Promise<void>
-  /** Whether to leave the service unopened. */
-  readonly unopened?: boolean
+  /** Whether the engine is down, or its clean-up fails, so that nobody waits for it. */
+  readonly isDown?: boolean
+  /** Is told of every change, too. */
+  readonly onChange?: (change: LoopChange) => void
 }
 
 /** A loop service in a temporary home, with everything around it faked. Use it with `await using`. */
@@ -186,7 +191,10 @@ export class Workshop implements AsyncDisposable {
       paths: { loops: directory, control: join(home, 'runtime', 'control') },
       workspace: WORKSPACE,
       user: 'ada',
-      onChange: (change) => void this.changes.push(change),
+      onChange: (change) => {
+        this.changes.push(change)
+        options.onChange?.(change)
+      },
     })
   }
 
@@ -194,7 +202,9 @@ export class Workshop implements AsyncDisposable {
     const home = options.home ?? (await mkdtemp(join(tmpdir(), 'loopat-loop-')))
     await mkdir(join(home, 'loops'), { recursive: true })
     const workshop = new Workshop(home, options)
-    if (options.unopened !== true) await workshop.service.open()
+    await workshop.service.open()
+    if (options.isDown !== true) await until(() => workshop.engine.faults.calls.includes('image.cleanUp'))
+    workshop.engine.faults.clearCalls()
     return workshop
   }
 
