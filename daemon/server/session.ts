@@ -113,6 +113,8 @@ export class Session implements RouteSession {
   }
 
   subscribe(filter: EventFilter): string {
+    // The loop that was named had to be looked up meanwhile.
+    if (this.#socket.destroyed) throw clientGone()
     const { maxSubscriptions } = this.#context.limits
     if (this.#subscriptions.size >= maxSubscriptions) {
       throw new LoopatError('too_many_requests', `a connection may have ${maxSubscriptions} subscriptions`, {
@@ -266,18 +268,22 @@ export class Session implements RouteSession {
   }
 
   #hungUp(): void {
-    this.abort(new LoopatError('cancelled', 'the client went away'))
+    this.abort(clientGone())
     void this.close()
   }
 
   #ended(): void {
-    this.abort(new LoopatError('cancelled', 'the client went away'))
+    this.abort(clientGone())
     for (const subscription of this.#subscriptions.values()) subscription.dispose()
     this.#subscriptions.clear()
     this.#context.streams.endSession(this.id)
     this.#connection.dispose()
     this.#log.debug({}, 'a connection ended')
   }
+}
+
+function clientGone(): LoopatError {
+  return new LoopatError('cancelled', 'the client went away')
 }
 
 /** The answer to requests that come, or are still in flight, while the daemon stops. */

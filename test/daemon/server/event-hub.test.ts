@@ -1,9 +1,11 @@
 import { describe, expect, it, vi } from 'vitest'
 import { EventHub } from '../../../daemon/server/event-hub.ts'
+import { deferred } from '../../fake/deferred.ts'
 import { loopInfo, startServer } from '../../harness/peer-server.ts'
 
 const all = { kinds: undefined, loopId: undefined }
 const changed = (id: string) => ({ loop: loopInfo(id), removed: false })
+const paths = { directory: '', workdir: '', home: '' }
 const engine = { state: 'down', reason: 'gone', socket: null, owned: false, version: null } as const
 
 describe('EventHub', () => {
@@ -41,7 +43,7 @@ describe('event/subscribe', () => {
       loop: loopInfo('a-full'),
       container: { name: 'c', id: null },
       leases: [],
-      paths: { directory: '', workdir: '', home: '' },
+      paths,
       metadata: null,
     }))
     await using server = await startServer({ loop: { get } })
@@ -70,6 +72,26 @@ describe('event/subscribe', () => {
     await peer[Symbol.asyncDispose]()
     await vi.waitFor(() => expect(server.server.connections).toBe(0))
     server.hub.publish('loop/changed', changed('a'))
+  })
+
+  it('should not begin for a client that went away meanwhile', async () => {
+    const asked = deferred<void>()
+    const go = deferred<void>()
+    const get = async () => {
+      asked.resolve()
+      await go.promise
+      return { loop: loopInfo('a'), container: { name: 'c', id: null }, leases: [], paths, metadata: null }
+    }
+    await using server = await startServer({ loop: { get } })
+    const subscribe = vi.spyOn(server.hub, 'subscribe')
+    const peer = await server.initialized()
+    peer.send({ jsonrpc: '2.0', id: 1, method: 'event/subscribe', params: { loop: 'a' } })
+    await asked.promise
+    await peer[Symbol.asyncDispose]()
+    await vi.waitFor(() => expect(server.server.connections).toBe(0))
+    go.resolve()
+    await server.server.close(1000)
+    expect(subscribe).not.toHaveBeenCalled()
   })
 
   it('should cost a subscriber that does not read its connection, and nobody else', async () => {
