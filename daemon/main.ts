@@ -259,7 +259,8 @@ function handleDefects(log: Logger): void {
 
 async function run(): Promise<void> {
   runtimeCheck()
-  process.umask(0o077)
+  // The home is 0700; inside of it, a sandbox's other users must be able to read what git checks out.
+  process.umask(0o022)
   const level = logLevel(process.env.LOOPAT_LOG_LEVEL)
   const workspace = findWorkspace()
   const paths = pathsOf(workspace, findTemplates(import.meta.url))

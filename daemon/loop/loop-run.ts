@@ -10,6 +10,8 @@ import { toLoopError } from './loop-failure.ts'
 const NOT_FOUND = 127
 /** Default of {@link RunInLoopOptions.maxBytes}. */
 const MAX_BYTES = 16_777_216
+/** Most of stderr that is collected, in bytes; output may be far larger, what goes wrong is not. */
+const MAX_STDERR_BYTES = 1_048_576
 
 /** Where commands run. */
 export interface RunPlace {
@@ -39,7 +41,7 @@ async function finish(exec: EngineExec, { stdout, maxBytes = MAX_BYTES }: RunInL
     const work = Promise.all([
       exec.exit,
       stdout === undefined ? collect(exec.stdout, maxBytes) : pass(exec.stdout, stdout, maxBytes),
-      collect(exec.stderr, maxBytes),
+      collect(exec.stderr, Math.min(maxBytes, MAX_STDERR_BYTES)),
     ])
     const [exit, out, err] = await abortable(work, signal)
     return { exitCode: exit.exitCode, stdout: out, stderr: err }
