@@ -61,12 +61,13 @@ export class ExecInput extends Writable {
 
   #send(data: Buffer | string, callback: () => void): void {
     const stream = this.#target?.stream
-    if (stream === undefined || stream.destroyed || stream.writableEnded) callback()
+    // Not at once: an endless writer would keep the daemon from everything else.
+    if (stream === undefined || stream.destroyed || stream.writableEnded) setImmediate(callback)
     else stream.write(data, () => callback())
   }
 }
 
 /** The input of a command that has none: takes everything and forgets it. */
 export function discardInput(): Writable {
-  return new Writable({ write: (_chunk, _encoding, callback) => callback() })
+  return new Writable({ write: (_chunk, _encoding, callback) => setImmediate(callback) })
 }
