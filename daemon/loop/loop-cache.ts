@@ -51,6 +51,8 @@ export class LoopCache {
   #connected = false
   #synced = false
   #syncing: Promise<void> | undefined
+  /** Whether a new connection came while everything was being read. */
+  #outdated = false
   #ping: Promise<boolean> | undefined
   #questions = 0
   #aliveAt = Number.NEGATIVE_INFINITY
@@ -156,6 +158,7 @@ export class LoopCache {
     this.#aliveAt = this.#options.clock.monotonicMs()
     if (message.kind === 'connected') {
       this.#synced = false
+      this.#outdated = this.#syncing !== undefined
       void this.#sync()
       return
     }
@@ -195,6 +198,9 @@ export class LoopCache {
   #sync(): Promise<void> {
     this.#syncing ??= this.#readAll().finally(() => {
       this.#syncing = undefined
+      if (!this.#outdated) return
+      this.#outdated = false
+      void this.#sync()
     })
     return this.#syncing
   }
@@ -211,7 +217,7 @@ export class LoopCache {
         for (let id = queue.pop(); id !== undefined; id = queue.pop()) await this.inspect(id)
       }
       await Promise.all(Array.from({ length: PARALLEL_INSPECTS }, worker))
-      if (!this.#connected) return
+      if (!this.#connected || this.#outdated) return
       this.#synced = true
       onSync()
     } catch (error) {

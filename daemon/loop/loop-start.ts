@@ -33,11 +33,21 @@ export interface StartRequest {
 /** Makes sure that a loop runs. Those who want the same at the same time share one start and its progress. */
 export async function startLoop(context: LoopContext, request: StartRequest): Promise<StartOutcome> {
   const { id, mode, onProgress, signal } = request
+  const joined = mode === 'use' && context.starts.isRunning(keyOf(id, 'start')) ? 'start' : mode
   const start = (report: OnProgress, shared: AbortSignal) => {
     const common = { id, mode, onProgress: report, signal: shared }
     return context.turns.run(id, () => startInTurn(context, common), shared)
   }
-  return await context.starts.run(`${mode} ${id}`, { start, onProgress }, signal)
+  return await context.starts.run(keyOf(id, joined), { start, onProgress }, signal)
+}
+
+/** Reports whether a start that a user of the loop can wait for is under way. */
+export function isStarting({ starts }: LoopContext, id: string): boolean {
+  return starts.isRunning(keyOf(id, 'start')) || starts.isRunning(keyOf(id, 'use'))
+}
+
+function keyOf(id: string, mode: StartMode): string {
+  return `${mode} ${id}`
 }
 
 /** The same, for callers that have the loop's turn already. */
@@ -91,7 +101,10 @@ async function carryOut(
   const image = needsImage ? await imageOf(context, meta, onProgress, signal) : undefined
   const plan = await planFor(context, meta, { mode, imageId: image?.id, signal })
   if (plan.kind === 'none') return { action: 'none', reason: null }
-  if (plan.kind === 'recreate') context.log.warn({ loop: meta.id, reason: plan.reason }, 'a container is made anew')
+  if (plan.kind === 'recreate') {
+    context.log.warn({ loop: meta.id, reason: plan.reason }, 'a container is made anew')
+    onProgress({ message: `Making the container anew: ${plan.reason}` })
+  }
   const draft = draftOf(context, meta)
   const reason = await bringUp(context, { meta, draft, image, plan, onProgress, signal })
   if (plan.kind === 'create') return { action: 'created', reason }

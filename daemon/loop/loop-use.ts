@@ -4,7 +4,7 @@ import { findLoop, type LoopContext, readLoop, refuseArchived } from './loop-con
 import { callEngine } from './loop-failure.ts'
 import type { Meta } from './loop-meta.ts'
 import { baseEnv, containerName, workdirInside } from './loop-spec.ts'
-import { planFor, startLoop } from './loop-start.ts'
+import { isStarting, planFor, startLoop } from './loop-start.ts'
 
 /** How often a loop that stops again at once is started for one user. */
 const MAX_STARTS = 3
@@ -46,6 +46,8 @@ export async function useLoop(
   { onProgress, signal }: { onProgress: OnProgress; signal: AbortSignal },
 ): Promise<LoopUse> {
   const { id } = await findLoop(context, ref)
+  // Waiting for a start under way shows its progress; waiting for the turn would not.
+  if (request.start && isStarting(context, id)) await startLoop(context, { id, mode: 'use', onProgress, signal })
   for (let starts = 0; starts <= MAX_STARTS; starts += 1) {
     const use = await context.turns.run(id, () => takeRunning(context, id, request, signal), signal)
     if (use !== undefined) return use

@@ -1,7 +1,7 @@
 import { lstat, mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { text } from 'node:stream/consumers'
-import type { LoopInfo } from '@loopatd/protocol'
+import { LoopInfo } from '@loopatd/protocol'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import type { ContainerDetails } from '../../daemon/engine/engine.ts'
 import { removeAsRoot } from '../../daemon/engine/podman/unshare.ts'
@@ -136,6 +136,7 @@ describe.skipIf(skipsPodman())('loops on podman', () => {
   it('should make a container as specified', async () => {
     const loop = await create({ name: 'spec', repo: { source: 'https://example.com/demo.git' } })
     expect(loop).toMatchObject({ state: 'running', reason: null })
+    expect(LoopInfo.parse(loop)).toEqual(loop)
     expect(loop.address).toMatch(/^\d+\.\d+\.\d+\.\d+$/)
     const found = await details('spec')
     expect(found).toMatchObject({

@@ -218,6 +218,22 @@ describe('LoopCache', () => {
     expect(await cache.trusted()).toBe(true)
   })
 
+  it('should read everything once more when the connection was renewed while it read', async () => {
+    cache.open()
+    await cache.trusted()
+    const hold = engine.faults.hold('container.list')
+    engine.disconnect()
+    engine.reconnect()
+    await hold.reached
+    engine.disconnect()
+    engine.reconnect()
+    calls()
+    hold.release()
+    await until(() => syncs === 2)
+    expect(calls()).toEqual(['container.list'])
+    expect(await cache.trusted()).toBe(true)
+  })
+
   it('should not count a container that only has the name', async () => {
     await make({ 'loopat.workspace': 'ws' })
     await make(ownerLabels('ws', ID), 'renamed')

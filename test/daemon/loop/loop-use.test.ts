@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest'
 import { noProgress } from '../../../daemon/lib/progress.ts'
-import { never, WORKSPACE, Workshop } from './kit.ts'
+import { never, until, WORKSPACE, Workshop } from './kit.ts'
 
 const use = (shop: Workshop, loop: string, start = true) =>
   shop.service.use(loop, { start, owner: 'exec', reason: 'make test' }, noProgress, never)
@@ -67,6 +67,22 @@ describe('using a loop', () => {
     const third = await use(shop, id)
     expect((await shop.get(id)).container.id).not.toBe(before)
     third.release()
+  })
+
+  it('should show the progress of a start that somebody else asked for', async () => {
+    await using shop = await Workshop.open()
+    const { id } = await shop.create({ start: false })
+    const hold = shop.engine.faults.hold('container.create')
+    const starting = shop.start(id)
+    await hold.reached
+    const messages: string[] = []
+    const request = { start: true, owner: 'exec', reason: 'x' }
+    const using = shop.service.use(id, request, ({ message }) => void messages.push(message), never)
+    await until(() => messages.length > 0)
+    hold.release()
+    await starting
+    ;(await using).release()
+    expect(messages).toContain('Starting the container')
   })
 
   it('should make one start of many uses at once', async () => {
