@@ -1,7 +1,8 @@
 import { type ChildProcess, type SpawnOptions, spawn } from 'node:child_process'
 import { createHash } from 'node:crypto'
 import { once } from 'node:events'
-import { access, mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises'
+import { existsSync } from 'node:fs'
+import { access, mkdir, mkdtemp, readdir, readFile, rm, symlink, writeFile } from 'node:fs/promises'
 import { homedir, tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { Readable, type Writable } from 'node:stream'
@@ -30,8 +31,8 @@ export interface Outcome {
 export interface RunOptions {
   /** Stdin; default: end of file at once. */
   readonly input?: string | Buffer | Readable
-  /** Further variables; undefined removes one. */
-  readonly env?: Readonly<Record<string, string | undefined>>
+  /** Further variables. */
+  readonly env?: Readonly<Record<string, string>>
   readonly cwd?: string
   /** Where stdout goes instead of into the outcome. */
   readonly stdout?: Writable
@@ -41,6 +42,8 @@ export interface RunOptions {
 export interface TestWorkspace extends AsyncDisposable, Workspace {
   /** Environment of the programs. */
   readonly env: Readonly<Record<string, string>>
+  /** Directory for whatever a test writes; removed in the end. */
+  readonly directory: string
   /** Path of loopctl. */
   readonly program: string
   /** Name of the tiny image. */
@@ -57,6 +60,12 @@ export interface TestWorkspace extends AsyncDisposable, Workspace {
   json<T>(...args: string[]): Promise<T>
   /** Starts loopctl and leaves it to the test. It is killed at the end if it still runs. */
   spawn(args: readonly string[], options?: SpawnOptions): ChildProcess
+  /** Runs the daemon in the foreground, until it ends. */
+  loopatd(): Promise<Outcome>
+  /** Runs git on this host, with nobody's configuration. */
+  git(directory: string, ...args: string[]): Promise<void>
+  /** A PATH of programs of this host, without one of them. Ends with the workspace. */
+  pathWithout(program: string): Promise<string>
   /** Pid of the daemon. */
   daemonPid(): Promise<number>
   /** Containers of this workspace. */
@@ -91,6 +100,8 @@ async function ensureImage(): Promise<string> {
 export interface WorkspaceOptions {
   /** Further lines of `config.toml`. */
   readonly config?: string
+  /** `false` for tests that make no container: the tiny image is then not imported. */
+  readonly image?: boolean
 }
 
 /**
@@ -99,7 +110,7 @@ export interface WorkspaceOptions {
  */
 export async function makeWorkspace(options: WorkspaceOptions = {}): Promise<TestWorkspace> {
   await Promise.all([access(LOOPCTL), access(LOOPATD)])
-  const image = await ensureImage()
+  const image = options.image === false ? 'localhost/none:1' : await ensureImage()
   const root = await mkdtemp(join(tmpdir(), 'e2e-'))
   const home = join(root, 'ws')
   await mkdir(home, { mode: 0o700 })
@@ -127,7 +138,7 @@ class E2eWorkspace implements TestWorkspace {
   readonly env: Readonly<Record<string, string>>
   readonly engine: Engine
   readonly service: OwnService
-  readonly #root: string
+  readonly directory: string
   readonly #children = new Set<ChildProcess>()
 
   constructor({ workspace, root, image, env }: Parts) {
@@ -137,24 +148,57 @@ class E2eWorkspace implements TestWorkspace {
     this.socket = workspace.socket
     this.image = image
     this.env = env
-    this.#root = root
+    this.directory = root
     this.service = new OwnService({ runtimeDir: this.runtimeDir, logDir: join(this.home, 'log'), env })
     this.engine = createPodmanEngine({ socketPath: () => this.service.socketPath })
   }
 
   spawn(args: readonly string[], options: SpawnOptions = {}): ChildProcess {
-    const child = spawn(LOOPCTL, args, { ...options, env: { ...this.env, ...options.env } })
+    return this.#start(LOOPCTL, args, options)
+  }
+
+  #start(program: string, args: readonly string[], options: SpawnOptions): ChildProcess {
+    const child = spawn(program, args, { ...options, env: { ...this.env, ...options.env } })
     this.#children.add(child)
     child.once('exit', () => this.#children.delete(child))
     return child
   }
 
-  async loopctl(args: readonly string[], options: RunOptions = {}): Promise<Outcome> {
-    const env = Object.fromEntries(Object.entries(options.env ?? {}).filter(([, value]) => value !== undefined))
+  loopctl(args: readonly string[], options: RunOptions = {}): Promise<Outcome> {
+    return this.#run(LOOPCTL, args, options)
+  }
+
+  loopatd(): Promise<Outcome> {
+    return this.#run(LOOPATD, [], {})
+  }
+
+  async git(directory: string, ...args: string[]): Promise<void> {
+    const env = { GIT_CONFIG_GLOBAL: '/dev/null', GIT_CONFIG_SYSTEM: '/dev/null' }
+    const who = ['-c', 'user.name=Test', '-c', 'user.email=test@example.invalid']
+    const { code, stderr } = await this.#run('git', [...who, '-C', directory, ...args], { env })
+    if (code !== 0) throw new Error(`git ${args.join(' ')} exited with ${code}: ${stderr}`)
+  }
+
+  async pathWithout(program: string): Promise<string> {
+    const directory = join(this.directory, `without-${program}`)
+    await mkdir(directory)
+    for (const place of (this.env.PATH ?? '').split(':').reverse()) {
+      if (!existsSync(place)) continue
+      for (const name of await readdir(place)) {
+        if (name === program) continue
+        await rm(join(directory, name), { force: true })
+        await symlink(join(place, name), join(directory, name))
+      }
+    }
+    return directory
+  }
+
+  async #run(program: string, args: readonly string[], options: RunOptions): Promise<Outcome> {
+    const { env = {} } = options
     const cwd = options.cwd === undefined ? {} : { cwd: options.cwd }
-    const child = this.spawn(args, { ...cwd, env, stdio: ['pipe', 'pipe', 'pipe'] })
+    const child = this.#start(program, args, { ...cwd, env, stdio: ['pipe', 'pipe', 'pipe'] })
     const { stdin, stdout, stderr } = child
-    if (stdin === null || stdout === null || stderr === null) throw new Error('loopctl has no pipes')
+    if (stdin === null || stdout === null || stderr === null) throw new Error(`${program} has no pipes`)
     const output = options.stdout === undefined ? collect(stdout) : pipeline(stdout, options.stdout).then(() => '')
     const fed = feed(stdin, options.input)
     const [[code, signal], out, err] = await Promise.all([once(child, 'close'), output, collect(stderr), fed])
@@ -205,8 +249,8 @@ class E2eWorkspace implements TestWorkspace {
   async #stop(): Promise<void> {
     await this.loopctl(['daemon', 'stop'])
     await this.service.end()
-    await removeAsRoot(this.#root, this.env)
-    await rm(this.#root, { recursive: true, force: true })
+    await removeAsRoot(this.directory, this.env)
+    await rm(this.directory, { recursive: true, force: true })
     await rm(this.runtimeDir, { recursive: true, force: true })
   }
 }

@@ -1,0 +1,166 @@
+import { mkdir, readFile, writeFile } from 'node:fs/promises'
+import { connect } from 'node:net'
+import { join } from 'node:path'
+import { text } from 'node:stream/consumers'
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import type { LoopInfo } from '../../protocol/loop.ts'
+import { makeWorkspace, type TestWorkspace } from '../harness/workspace.ts'
+
+describe('bad input', () => {
+  let workspace: TestWorkspace
+
+  beforeAll(async () => {
+    workspace = await makeWorkspace()
+    await workspace.ok('create', '--name', 'taken', '--no-start')
+  })
+  afterAll(() => workspace[Symbol.asyncDispose]())
+
+  /** Runs loopctl, which must fail, name the thing and say what to do next, and leave the loops as they are. */
+  async function refused(args: readonly string[], expected: { code: number; names: string }): Promise<void> {
+    const before = await workspace.ok('ls', '--all', '--json')
+    const { code, stdout, stderr } = await workspace.loopctl(args, { env: { LOOPAT_LOG_LEVEL: 'info' } })
+    expect({ code, stdout }).toEqual({ code: expected.code, stdout: '' })
+    expect(stderr).toMatch(/^loopctl: /m)
+    expect(stderr).toContain(expected.names)
+    expect(stderr).toContain('\n  → ')
+    expect(await workspace.ok('ls', '--all', '--json')).toBe(before)
+  }
+
+  it.each([
+    ['an unknown loop', ['show', 'nothing'], 3, '"nothing"'],
+    ['an unknown loop to start', ['start', 'nothing'], 3, '"nothing"'],
+    ['an unknown loop to run something in', ['exec', 'nothing', 'true'], 125, '"nothing"'],
+    ['a name that is taken', ['create', '--name', 'taken'], 4, 'taken'],
+    ['a name that is none', ['create', '--name', 'No Name'], 2, 'name'],
+    ['a title that is too long', ['create', '--title', 'x'.repeat(201)], 2, '200'],
+    ['a title with control characters', ['create', '--title', 'a\x1bb'], 2, 'title'],
+    ['an unknown method', ['rpc', 'no/method'], 2, 'no/method'],
+    ['params of the wrong type', ['rpc', 'loop/list', '{"archived":1}'], 2, 'archived'],
+    ['params that are unknown', ['rpc', 'loop/list', '{"colour":1}'], 2, 'colour'],
+    ['params that are missing', ['rpc', 'loop/get'], 2, 'loop'],
+    ['a repository that does not exist', ['create', '--repo', '/no/such/repository'], 3, '/no/such/repository'],
+    ['a repository that is no repository', ['create', '--repo', '/etc'], 3, '/etc'],
+    ['a roster name that does not exist', ['create', '--repo', 'no-such-name'], 2, 'no-such-name'],
+    ['a repository that is an option', ['create', '--repo=--upload-pack=x'], 2, '--upload-pack'],
+    ['a transport that runs programs', ['create', '--repo', 'ext::sh -c true'], 2, 'ext::'],
+    ['a ref that is an option', ['create', '--repo', '/etc', '--ref=--force'], 2, '--force'],
+  ])('should be refused: %s', async (_what, args, code, names) => {
+    await refused(args, { code, names })
+  })
+
+  it('should leave a loop that says why, when only its image is missing', async () => {
+    const { code, stderr } = await workspace.loopctl(['create', '--name', 'no-image', '--image', 'localhost/none:1'])
+    expect(code).toBe(5)
+    expect(stderr).toContain('localhost/none:1')
+    const loop = await workspace.json<LoopInfo>('show', 'no-image')
+    expect(loop).toMatchObject({ state: 'created', reason: expect.stringContaining('localhost/none:1') })
+    await workspace.ok('rm', 'no-image')
+  })
+
+  it('should be refused: a prefix that several ids have', async () => {
+    // Ids are random: metadata is written by hand, as a user may do.
+    const { id, paths } = await workspace.json<LoopInfo & { paths: { directory: string } }>('show', 'taken')
+    const other = `${id.slice(0, 24)}${id.endsWith('0') ? '1' : '0'}${id.slice(25)}`
+    const meta: Record<string, unknown> = JSON.parse(await readFile(join(paths.directory, 'meta.json'), 'utf8'))
+    const directory = join(paths.directory, '..', other)
+    await workspace.ok('daemon', 'stop')
+    for (const part of ['', 'workdir', 'home-upper', 'run']) await mkdir(join(directory, part), { recursive: true })
+    await writeFile(join(directory, 'meta.json'), JSON.stringify({ ...meta, id: other, name: 'other' }))
+    const prefix = id.slice(0, 8)
+    await refused(['show', prefix], { code: 2, names: prefix })
+    await workspace.ok('rm', 'other')
+  })
+
+  it('should be shown, not dropped or overwritten: metadata that cannot be read', async () => {
+    const directory = join(workspace.home, 'loops', '01234567-89ab-4cde-8f01-23456789abcd')
+    await workspace.ok('daemon', 'stop')
+    await mkdir(directory)
+    await writeFile(join(directory, 'meta.json'), '{"version": 1, ')
+    const loops = await workspace.json<LoopInfo[]>('ls')
+    expect(loops.at(-1)).toMatchObject({ id: '01234567-89ab-4cde-8f01-23456789abcd', state: 'broken' })
+    expect(loops.at(-1)?.reason).toContain('meta.json')
+    expect(await workspace.ok('ls')).toContain('broken')
+    const doctor = await workspace.loopctl(['doctor'])
+    expect(doctor.stdout + doctor.stderr).toContain('01234567')
+    await refused(['start', '01234567'], { code: 7, names: '01234567' })
+    await refused(['rm', '01234567'], { code: 7, names: '01234567' })
+    expect(await readFile(join(directory, 'meta.json'), 'utf8')).toBe('{"version": 1, ')
+  })
+
+  it('should end only the connection it came on: garbage on the socket', async () => {
+    for (const garbage of [
+      'GET / HTTP/1.1\r\n\r\n',
+      '\0'.repeat(100_000),
+      'Content-Length: 99999999999\r\n\r\n',
+      'STREAM x\n',
+    ]) {
+      const socket = connect(workspace.socket)
+      socket.on('error', () => undefined)
+      socket.end(garbage)
+      await text(socket)
+    }
+    expect(await workspace.ok('ls')).toContain('taken')
+  })
+
+  it('should be refused: a client that speaks another version', async () => {
+    const socket = connect(workspace.socket)
+    const params = { protocolVersion: 99, client: { name: 'test', version: '1' } }
+    const body = JSON.stringify({ jsonrpc: '2.0', id: 1, method: 'initialize', params })
+    socket.end(`Content-Length: ${Buffer.byteLength(body)}\r\n\r\n${body}`)
+    const answer = await text(socket)
+    expect(answer).toContain('protocol_unsupported')
+    expect(answer).toContain('99')
+  })
+
+  it('should be refused: a second daemon', async () => {
+    const pid = await workspace.daemonPid()
+    const { code, stderr } = await workspace.loopatd()
+    expect(code).toBe(4)
+    expect(stderr).toContain(workspace.name)
+    expect(stderr).toContain('\n  → ')
+    expect(await workspace.daemonPid()).toBe(pid)
+  })
+})
+
+describe('a configuration that is wrong', () => {
+  it.each([
+    ['[image\n', 'config.toml:1'],
+    ['[daemon]\ndrain_secnods = 1\n', 'drain_secnods'],
+    ['[daemon]\ndrain_seconds = "soon"\n', 'drain_seconds'],
+  ])('should be refused with file, line and key: %j', async (config, names) => {
+    await using workspace = await makeWorkspace({ config, image: false })
+    const { code, stderr } = await workspace.loopctl(['ls'])
+    expect(code).toBe(6)
+    expect(stderr).toContain('config.toml')
+    expect(stderr).toContain(names.replace('config.toml:1', 'config.toml'))
+    const doctor = await workspace.loopctl(['doctor', '--json'])
+    expect(doctor.code).toBe(5)
+    expect(JSON.parse(doctor.stdout)).toMatchObject({ ready: false, checks: [{ name: 'daemon', status: 'failed' }] })
+    await writeFile(join(workspace.home, 'config.toml'), '')
+    expect((await workspace.loopctl(['ls'])).code).toBe(0)
+  })
+
+  it('should be refused: a home that is no absolute path', async () => {
+    await using workspace = await makeWorkspace({ image: false })
+    const { code, stderr } = await workspace.loopctl(['ls'], { env: { LOOPAT_HOME: 'relative' } })
+    expect(code).toBe(2)
+    expect(stderr).toContain('LOOPAT_HOME')
+  })
+})
+
+describe('a host without podman', () => {
+  it('should still have a daemon, which says what is missing', async () => {
+    await using workspace = await makeWorkspace({ image: false, config: '[engine]\nsocket = "/nowhere/podman.sock"\n' })
+    const env = { PATH: await workspace.pathWithout('podman') }
+    expect((await workspace.loopctl(['daemon', 'start'], { env })).code).toBe(0)
+    const status = await workspace.json<{ engine: { state: string; reason: string } }>('daemon', 'status')
+    expect(status.engine).toMatchObject({ state: 'down', reason: expect.stringContaining('podman') })
+    const created = await workspace.loopctl(['create', 'x'])
+    expect(created.code).toBe(5)
+    expect(created.stderr).toContain('podman')
+    expect(created.stderr).toContain('\n  → ')
+    const doctor = await workspace.loopctl(['doctor'])
+    expect(doctor.code).toBe(5)
+    expect(doctor.stdout).toContain('apt-get install')
+  })
+})
