@@ -56,6 +56,8 @@ interface Ground {
   readonly config: Config
   readonly log: Logger
   readonly lifetime: Lifetime
+  /** Whether the home did not exist before this start. */
+  readonly homeIsNew: boolean
 }
 
 function runtimeCheck(): void {
@@ -66,10 +68,10 @@ function runtimeCheck(): void {
   })
 }
 
-/** Takes the workspace for this process: nothing of it is touched before both locks are held. */
-async function takeWorkspace(workspace: Workspace, paths: Paths, lifetime: Lifetime): Promise<void> {
+/** Takes the workspace for this process: nothing in it is changed before both locks are held. */
+async function takeWorkspace(workspace: Workspace, paths: Paths, lifetime: Lifetime): Promise<{ isNew: boolean }> {
   prepareRuntimeDir(paths.runtime)
-  await prepareHome(paths)
+  const home = await prepareHome(paths)
   for (const path of [`${paths.socket}.lock`, join(paths.home, '.lock')]) {
     const lock = await tryLock(path)
     if (lock === undefined) {
@@ -84,6 +86,7 @@ async function takeWorkspace(workspace: Workspace, paths: Paths, lifetime: Lifet
     }
     lifetime.add(() => lock.release())
   }
+  return home
 }
 
 /** Variables that helper programs may need: where programs are, and how to get out to the network. */
@@ -134,7 +137,7 @@ async function openEngine({ podman, report }: ReturnType<typeof buildEngine>): P
 }
 
 function buildRooms(ground: Ground, hub: EventHub) {
-  const { workspace, paths, config, log, lifetime } = ground
+  const { workspace, paths, config, log, lifetime, homeIsNew } = ground
   const { podman, engine, report } = buildEngine(ground, hub)
   const clock = systemClock
   const leases = new LeaseRegister(clock)
@@ -172,6 +175,7 @@ function buildRooms(ground: Ground, hub: EventHub) {
     paths,
     workspace: workspace.name,
     user: userInfo().username,
+    homeIsNew,
     onChange: (change) => hub.publish('loop/changed', change, { loopId: change.loop.id }),
   })
   lifetime.add(loop)
@@ -268,12 +272,12 @@ async function run(): Promise<void> {
   const stop = new AbortController()
   handleSignals(stop)
   try {
-    await takeWorkspace(workspace, paths, lifetime)
+    const { isNew: homeIsNew } = await takeWorkspace(workspace, paths, lifetime)
     const log = openLog({ path: paths.log, level, stderr: process.stderr.isTTY })
     handleDefects(log)
     try {
       const config = await readConfig(paths.config)
-      await serve({ workspace, paths, config, log, lifetime }, stop)
+      await serve({ workspace, paths, config, log, lifetime, homeIsNew }, stop)
     } catch (err) {
       log.error({ err }, 'the daemon ends')
       throw err

@@ -47,11 +47,15 @@ export function findTemplates(from: string): string {
   return existsSync(packaged) ? packaged : fileURLToPath(new URL('../../templates', from))
 }
 
-/** Makes the home (0700) with its directories, and the configuration from its template when there is none (W-4). */
-export async function prepareHome(paths: Paths): Promise<void> {
+/**
+ * Makes the home (0700) with its directories, and the configuration from its template when there is none (W-4).
+ * @returns whether the home is new, that is, it had no directory of loops
+ */
+export async function prepareHome(paths: Paths): Promise<{ readonly isNew: boolean }> {
   await mkdir(paths.home, { recursive: true, mode: 0o700 })
   await chmod(paths.home, 0o700)
-  for (const directory of [paths.loops, paths.mirrors, join(paths.home, 'log')]) {
+  const isNew = (await mkdir(paths.loops, { recursive: true, mode: 0o700 })) !== undefined
+  for (const directory of [paths.mirrors, join(paths.home, 'log')]) {
     await mkdir(directory, { recursive: true, mode: 0o700 })
   }
   try {
@@ -60,4 +64,5 @@ export async function prepareHome(paths: Paths): Promise<void> {
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error
   }
+  return { isNew }
 }

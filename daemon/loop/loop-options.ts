@@ -54,6 +54,11 @@ export interface LoopServiceOptions {
   readonly workspace: string
   /** Who new loops belong to. */
   readonly user: string
+  /**
+   * Whether the home did not exist before this start. Containers of loops that are not in it are then left alone: more
+   * likely the home is on a disk that is not mounted than that all loops are gone.
+   */
+  readonly homeIsNew?: boolean
   /** Is told of every change, once. Must not throw. */
   readonly onChange: (change: LoopChange) => void
 }

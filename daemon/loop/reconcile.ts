@@ -13,6 +13,10 @@ import { LABEL } from './loop-spec.ts'
 export async function reconcile(context: LoopContext, signal: AbortSignal): Promise<void> {
   const { engine, log, store, workspace } = context
   const ours = { [LABEL.workspace]: workspace }
+  if (context.homeIsNew === true && (await engine.container.list(ours, signal)).length > 0) {
+    log.warn({}, 'the home is new, yet podman has containers of its loops: they stay (is the right disk mounted?)')
+    return
+  }
   for (const { id, name, labels, status } of await engine.container.list(ours, signal)) {
     if (await hasLoop(context, labels)) {
       if (status === 'running') log.info({ loop: labels[LABEL.loop], container: name }, 'a running loop was adopted')

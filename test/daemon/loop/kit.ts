@@ -138,6 +138,8 @@ export class FakeRepos implements RepoAccess {
 
 /** What a workshop may be made with. */
 export interface WorkshopOptions {
+  /** As in {@link LoopService}'s options. */
+  readonly homeIsNew?: boolean
   readonly clock?: Clock
   readonly files?: StoreFiles
   /** The engine of a workshop that was left; it is then not disposed with this one. */
@@ -191,6 +193,7 @@ export class Workshop implements AsyncDisposable {
       paths: { loops: directory, control: join(home, 'runtime', 'control') },
       workspace: WORKSPACE,
       user: 'ada',
+      homeIsNew: options.homeIsNew ?? false,
       onChange: (change) => {
         this.changes.push(change)
         options.onChange?.(change)

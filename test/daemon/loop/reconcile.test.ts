@@ -45,6 +45,16 @@ describe('the start of the daemon', () => {
     expect(next.lines.map(({ message }) => message)).toContain('removing a container whose loop is gone')
   })
 
+  it('should leave containers alone when the home is new: its disk may not be mounted', async () => {
+    await using shop = await Workshop.open()
+    const loop = await shop.create()
+    await shop.leave()
+    await rm(join(shop.home, 'loops', loop.id), { recursive: true })
+    await using next = await shop.reopen({ homeIsNew: true, isDown: true })
+    await until(() => next.lines.some(({ message }) => message.includes('is the right disk mounted')))
+    expect(await next.engine.container.list({})).toHaveLength(1)
+  })
+
   it('should remove half-made loops', async () => {
     await using shop = await Workshop.open()
     await shop.leave()
