@@ -26,7 +26,7 @@ export interface Host {
   /** Calls the listener, which must not wait, right before the program ends, however it ends. @returns stops that */
   atExit(listener: () => void): () => void
   /** Finds the workspace. @throws LoopatError `config_invalid` */
-  workspace(): Workspace
+  workspace(): Promise<Workspace>
   /** Connects to the daemon of the workspace. @throws LoopatError `daemon_unreachable`, `protocol_unsupported` */
   connect(options: ConnectOptions): Promise<LoopatClient>
 }

@@ -1,9 +1,11 @@
-/** loopctl: joins the command line to this process, and does nothing else. */
-import { spawnSync } from 'node:child_process'
-import { findWorkspace } from '@loopatd/protocol/socket'
-import { VERSION } from '@loopatd/protocol/version'
+/**
+ * loopctl: joins the command line to this process, and does nothing else. What only some commands need is loaded when
+ * they need it: everybody waits for what is imported here.
+ */
+import { commandName } from './command-name.ts'
 import type { Display, Host } from './context.ts'
-import { signalExitCode } from './exit.ts'
+import { exitCodeOf, signalExitCode } from './exit.ts'
+import { Output } from './output.ts'
 import { run } from './run.ts'
 
 /**
@@ -13,7 +15,10 @@ import { run } from './run.ts'
  */
 function setRawMode(raw: boolean): void {
   process.stdin.setRawMode(raw)
-  if (raw) spawnSync('stty', ['-opost'], { stdio: ['inherit', 'ignore', 'ignore'] })
+  if (raw)
+    process
+      .getBuiltinModule('node:child_process')
+      .spawnSync('stty', ['-opost'], { stdio: ['inherit', 'ignore', 'ignore'] })
 }
 
 const host: Host = {
@@ -32,10 +37,12 @@ const host: Host = {
     process.once('exit', listener)
     return () => process.off('exit', listener)
   },
-  workspace: () => findWorkspace(),
+  workspace: async () => (await import('@loopatd/protocol/socket')).findWorkspace(),
   connect: async ({ start, onStart, signal }) => {
-    // Loaded only when a daemon is asked: `version` and `--help` need no JSON-RPC.
-    const { connect } = await import('@loopatd/client')
+    const [{ connect }, { VERSION }] = await Promise.all([
+      import('@loopatd/client'),
+      import('@loopatd/protocol/version'),
+    ])
     return await connect(
       { client: { name: 'loopctl', version: VERSION }, autostart: start && { onStarting: onStart } },
       signal,
@@ -49,10 +56,20 @@ function onOutputError(error: NodeJS.ErrnoException): void {
   throw error
 }
 
+/**
+ * What nobody caught. It is told after everything else that waits for the end has had its turn: a terminal that is
+ * still raw cannot show it.
+ */
+function onDefect(error: unknown): void {
+  process.once('exit', () => new Output(process.stdout, process.stderr, process.env).error(error))
+  process.exit(exitCodeOf(error, commandName(process.argv.slice(2))))
+}
+
 function flushed(stream: Display): Promise<void> {
   return new Promise((resolve) => stream.write('', () => resolve()))
 }
 
+process.on('uncaughtException', onDefect)
 process.stdout.on('error', onOutputError)
 process.stderr.on('error', onOutputError)
 const code = await run(process.argv.slice(2), host)

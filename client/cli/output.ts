@@ -63,9 +63,25 @@ export class Output {
     const { message, next } = describeError(error)
     const head = this.#colour.stderr ? paint('red', 'loopctl:') : 'loopctl:'
     this.#stderr.write(`${head} ${printableLines(message).trimEnd().replaceAll('\n', '\n  ')}\n`)
+    for (const fact of factsOf(error)) this.#stderr.write(`    ${printable(fact)}\n`)
     if (next !== undefined) this.#stderr.write(`  → ${printableLines(next).trimEnd().replaceAll('\n', '\n    ')}\n`)
     if (this.#debug) this.#stderr.write(causes(error))
   }
+}
+
+/** Details that say to people what the message only counts: what `rm` would lose. */
+const LOST_WORK = ['commits', 'files'] as const
+/** How many facts of a kind are printed. */
+const MAX_FACTS = 50
+
+function factsOf(error: unknown): string[] {
+  if (!isLoopatError(error, 'unpromoted_work')) return []
+  return LOST_WORK.flatMap((kind) => {
+    const found = error.details?.[kind]
+    const facts = Array.isArray(found) ? found.filter((fact) => typeof fact === 'string') : []
+    const more = facts.length - MAX_FACTS
+    return more > 0 ? [...facts.slice(0, MAX_FACTS), `and ${more} more ${kind}`] : facts
+  })
 }
 
 function describeError(error: unknown): { message: string; next: string | undefined } {

@@ -27,7 +27,7 @@ function lineCount(text: string): number {
 }
 
 async function logs({ follow, lines, json }: Options, context: Context): Promise<void> {
-  const path = join(context.workspace().home, 'log', 'loopatd.log')
+  const path = join((await context.workspace()).home, 'log', 'loopatd.log')
   const { output } = context
   const print = (line: string) => {
     if (json) output.text(`${line}\n`)

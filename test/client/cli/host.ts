@@ -74,7 +74,7 @@ export class TestHost implements Host {
     this.exitListeners.add(listener)
     return () => void this.exitListeners.delete(listener)
   }
-  workspace = () => ({
+  workspace = async () => ({
     name: 'test',
     home: this.#options.home ?? '/nowhere',
     runtimeDir: '/nowhere',

@@ -38,6 +38,16 @@ describe('output', () => {
     expect(stderr.text).toBe('loopctl: git failed:\n  \\x1b[31mfatal\n  → one\n    two\n')
   })
 
+  it('should list what would be lost with a loop', () => {
+    const { stderr, output } = make()
+    const files = Array.from({ length: 52 }, (_, n) => `file-${n}\x1b`)
+    const details = { loop: 'x', commits: ['abc first'], files }
+    output.error(new LoopatError('unpromoted_work', 'it holds work', { details, next: 'Push it.' }))
+    const lines = stderr.text.split('\n')
+    expect(lines.slice(0, 3)).toEqual(['loopctl: it holds work', '    abc first', '    file-0\\x1b'])
+    expect(lines.slice(-4)).toEqual(['    file-49\\x1b', '    and 2 more files', '  → Push it.', ''])
+  })
+
   it('should show where an error comes from only when asked to', () => {
     const quiet = make()
     const chatty = make({ env: { LOOPAT_LOG_LEVEL: 'debug' } })
