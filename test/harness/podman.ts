@@ -103,6 +103,7 @@ const LINKS = [
   'mktemp',
   'mv',
   'nohup',
+  'nslookup',
   'od',
   'printf',
   'ps',

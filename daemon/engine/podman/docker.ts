@@ -1,5 +1,7 @@
+import { IncomingMessage } from 'node:http'
 import type { Duplex, Readable } from 'node:stream'
 import type Dockerode from 'dockerode'
+import { EngineError } from '../engine.ts'
 
 /** One request to podman's API. */
 export interface ApiRequest {
@@ -15,6 +17,20 @@ export interface ApiRequest {
   readonly ok: readonly number[]
 }
 
+/** An answer that is no success. */
+export class ApiFailure extends Error {
+  override readonly name = 'ApiFailure'
+  readonly statusCode: number
+  /** What podman says about it, parsed; its text when it is no JSON. */
+  readonly body: unknown
+
+  constructor(statusCode: number, body: unknown) {
+    super(`HTTP ${statusCode}`)
+    this.statusCode = statusCode
+    this.body = body
+  }
+}
+
 /** The part of docker-modem that is used. */
 interface Modem {
   dial(options: DialOptions, callback: (error: unknown, data: unknown) => void): void
@@ -26,7 +42,7 @@ interface DialOptions {
   readonly options: { readonly _query: object; readonly _body: object }
   readonly statusCodes: Readonly<Record<number, boolean>>
   readonly file?: Readable
-  readonly isStream?: boolean
+  readonly isStream: boolean
   readonly hijack?: boolean
   readonly abortSignal?: AbortSignal
 }
@@ -41,6 +57,14 @@ interface Clients {
 /** Silence after which a short call is given up, in milliseconds. */
 const SHORT_TIMEOUT_MS = 60_000
 
+/** Every status, so that the modem hands over every answer. */
+const ANY_STATUS: Readonly<Record<number, boolean>> = Object.fromEntries(
+  Array.from({ length: 500 }, (_, index) => [100 + index, true]),
+)
+
+/** No list of containers or images is as long as this. */
+const MAX_ANSWER_BYTES = 64 * 1024 * 1024
+
 /** How a call is made. */
 export interface CallOptions {
   /** A call that podman answers at once, whatever else it does; only those have a time limit. */
@@ -50,7 +74,8 @@ export interface CallOptions {
 /**
  * Speaks HTTP to podman, through dockerode. dockerode is loaded at the first call, since that takes over 100 ms.
  * Connections are not reused: a fresh one costs a fraction of a millisecond on a unix socket, and so a request never
- * meets a socket that the service closed meanwhile. Errors are what dockerode makes of them; see `error.ts`.
+ * meets a socket that the service closed meanwhile. Throws {@link ApiFailure}, or what the connection
+ * failed with; see `error.ts`.
  */
 export class DockerClient {
   readonly #socketPath: () => string
@@ -62,22 +87,27 @@ export class DockerClient {
     this.#socketPath = socketPath
   }
 
-  /** Makes a call and returns its parsed answer; a Buffer when the answer is no JSON. */
+  /** Makes a call and returns its parsed answer; its text when it is no JSON. */
   async call(request: ApiRequest, options: CallOptions, signal?: AbortSignal): Promise<unknown> {
     const clients = await this.#connect()
-    return await dial(options.short ? clients.short : clients.long, request, {}, signal)
+    const modem = options.short ? clients.short : clients.long
+    return parse(await collect(await checked(await dial<IncomingMessage>(modem, request, {}, signal), request)))
   }
 
   /** Makes a call and returns the body of its answer as it comes. The signal breaks the stream off, too. */
   async stream(request: ApiRequest, signal?: AbortSignal): Promise<Readable> {
     const { long } = await this.#connect()
-    return await dial<Readable>(long, request, { isStream: true }, signal)
+    return await checked(await dial<IncomingMessage>(long, request, {}, signal), request)
   }
 
   /** Makes a call that turns its connection into a raw duplex stream. The signal has no effect afterwards. */
   async hijack(request: ApiRequest, signal?: AbortSignal): Promise<Duplex> {
     const { long } = await this.#connect()
-    return await dial<Duplex>(long, request, { isStream: true, hijack: true }, signal)
+    const answer = await dial<Duplex | IncomingMessage>(long, request, { hijack: true }, signal)
+    if (!(answer instanceof IncomingMessage)) return answer
+    await checked(answer, request)
+    answer.destroy()
+    throw new EngineError('failed', `podman did not hand the connection over: ${request.path}`)
   }
 
   async #connect(): Promise<Clients> {
@@ -118,7 +148,7 @@ function createModem(Docker: typeof Dockerode, socketPath: string, timeoutMs: nu
 function dial<T>(
   modem: Modem,
   request: ApiRequest,
-  extra: Pick<DialOptions, 'isStream' | 'hijack'>,
+  extra: Pick<DialOptions, 'hijack'>,
   signal: AbortSignal | undefined,
 ): Promise<T> {
   const options: DialOptions = {
@@ -126,7 +156,10 @@ function dial<T>(
     path: `${request.path}?${queryOf(request.query ?? {})}`,
     method: request.method,
     options: { _query: {}, _body: request.body ?? {} },
-    statusCodes: Object.fromEntries(request.ok.map((code) => [code, true])),
+    // Bodies are read here: the modem would wait for ever for the rest of an answer that is cut off, and drop the
+    // cause of a failure.
+    isStream: true,
+    statusCodes: ANY_STATUS,
     ...(request.upload === undefined ? {} : { file: request.upload }),
     ...(signal === undefined ? {} : { abortSignal: signal }),
     ...extra,
@@ -137,6 +170,35 @@ function dial<T>(
       else resolve(data as T)
     })
   })
+}
+
+/** @returns the answer, when its status is a success. @throws ApiFailure otherwise */
+async function checked(answer: IncomingMessage, { ok }: ApiRequest): Promise<IncomingMessage> {
+  const status = answer.statusCode ?? 0
+  if (ok.includes(status)) return answer
+  throw new ApiFailure(status, parse(await collect(answer)))
+}
+
+async function collect(answer: Readable): Promise<Buffer> {
+  const chunks: Buffer[] = []
+  let size = 0
+  for await (const chunk of answer as AsyncIterable<Buffer>) {
+    chunks.push(chunk)
+    size += chunk.length
+    if (size > MAX_ANSWER_BYTES) throw new EngineError('failed', 'podman sent an answer without end')
+  }
+  return Buffer.concat(chunks)
+}
+
+function parse(answer: Buffer): unknown {
+  const text = answer.toString()
+  try {
+    return JSON.parse(text)
+  } catch (error) {
+    // Some answers have no body, or a plain word.
+    if (error instanceof SyntaxError) return text
+    throw error
+  }
 }
 
 function queryOf(query: Readonly<Record<string, string | number | boolean | undefined>>): string {

@@ -1,4 +1,5 @@
 import { EngineError, type EngineErrorKind } from '../engine.ts'
+import { ApiFailure } from './docker.ts'
 
 /** Connection errors after which surely nothing was sent. */
 const NOT_CONNECTED = new Set(['ECONNREFUSED', 'ENOENT', 'EACCES', 'ENOTSOCK', 'EPROTOTYPE'])
@@ -24,28 +25,19 @@ const WORDS: readonly (readonly [RegExp, EngineErrorKind])[] = [
   ],
 ]
 
-interface ApiFailure {
-  readonly statusCode?: unknown
-  readonly json?: unknown
-  readonly code?: unknown
-}
-
 /**
  * Turns what an API call threw into an {@link EngineError}. This file is the only place that reads podman's prose.
  * @param what the failed operation and its object, for the message: `start container x`
  */
 export function toEngineError(error: unknown, what: string): EngineError {
   if (error instanceof EngineError) return error
-  const failure: ApiFailure = typeof error === 'object' && error !== null ? error : {}
-  if (typeof failure.statusCode === 'number') {
-    const words = wordsOf(failure.json)
-    const kind = kindOf(words.text) ?? (failure.statusCode === 404 ? 'not_found' : 'failed')
-    return new EngineError(kind, `podman cannot ${what}: ${words.message || `HTTP ${failure.statusCode}`}`, {
-      cause: error,
-    })
+  if (error instanceof ApiFailure) {
+    const words = wordsOf(error.body)
+    const kind = kindOf(words.text) ?? (error.statusCode === 404 ? 'not_found' : 'failed')
+    return new EngineError(kind, `podman cannot ${what}: ${words.message || error.message}`, { cause: error })
   }
-  if (typeof failure.code === 'string' && NOT_CONNECTED.has(failure.code)) {
-    return new EngineError('unavailable', `podman does not answer (${failure.code}): ${what}`, { cause: error })
+  if (error instanceof Error && 'code' in error && NOT_CONNECTED.has(String(error.code))) {
+    return new EngineError('unavailable', `podman does not answer (${error.code}): ${what}`, { cause: error })
   }
   return new EngineError('connection_lost', `the connection to podman broke: ${what}`, { cause: error })
 }
@@ -106,10 +98,9 @@ function kindOf(text: string): EngineErrorKind | undefined {
 }
 
 /** Podman's answer: `cause` is the innermost error, `message` the whole chain. */
-function wordsOf(json: unknown): { message: string; text: string } {
-  if (Buffer.isBuffer(json)) return { message: json.toString().trim(), text: json.toString() }
-  if (typeof json === 'string') return { message: json.trim(), text: json }
-  const body: { cause?: unknown; message?: unknown } = typeof json === 'object' && json !== null ? json : {}
+function wordsOf(answer: unknown): { message: string; text: string } {
+  if (typeof answer === 'string') return { message: answer.trim(), text: answer }
+  const body: { cause?: unknown; message?: unknown } = typeof answer === 'object' && answer !== null ? answer : {}
   const message = typeof body.message === 'string' ? body.message.trim() : ''
   const cause = typeof body.cause === 'string' ? body.cause : ''
   return { message: message || cause, text: `${cause}\n${message}` }

@@ -1,0 +1,41 @@
+import { describe, expect, it } from 'vitest'
+import { serviceCommand, serviceEnv, unitCommand } from '../../../../daemon/engine/podman/launch.ts'
+
+describe('serviceCommand', () => {
+  it('should serve for ever', () => {
+    expect(serviceCommand('/usr/bin/podman', '/run/x/podman.sock', true)).toEqual({
+      program: '/usr/bin/podman',
+      args: ['system', 'service', '--time', '0', 'unix:///run/x/podman.sock'],
+    })
+  })
+
+  it('should bring its own unified hierarchy where the host has a hybrid one', () => {
+    const { program, args } = serviceCommand('/usr/bin/podman', '/run/x/podman.sock', false)
+    expect(program).toBe('/usr/bin/podman')
+    expect(args.slice(0, 6)).toEqual(['unshare', 'unshare', '-m', '-C', 'sh', '-c'])
+    expect(args.at(-1)).toBe('unix:///run/x/podman.sock')
+  })
+})
+
+describe('serviceEnv', () => {
+  it('should pass on what podman needs and nothing else', () => {
+    const env = { PATH: '/bin', HOME: '/home/x', LISTEN_FDS: '1', SECRET_TOKEN: 'x', CONTAINERS_CONF: '/etc/other' }
+    expect(serviceEnv(env, '/run/x/containers.conf')).toEqual({
+      PATH: '/bin',
+      HOME: '/home/x',
+      CONTAINERS_CONF: '/run/x/containers.conf',
+    })
+  })
+})
+
+describe('unitCommand', () => {
+  it('should make a unit whose end leaves containers alone', () => {
+    const command = { program: '/usr/bin/podman', args: ['system', 'service'] }
+    const unit = unitCommand(command, { unit: 'x.service', logPath: '/log', env: { A: 'b' } })
+    expect(unit.program).toBe('systemd-run')
+    expect(unit.args).toEqual(
+      expect.arrayContaining(['--user', '--unit=x.service', '--property=KillMode=process', '--property=Delegate=yes']),
+    )
+    expect(unit.args.slice(-4)).toEqual(['--', '/usr/bin/podman', 'system', 'service'])
+  })
+})

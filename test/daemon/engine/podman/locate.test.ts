@@ -1,0 +1,44 @@
+import { join } from 'node:path'
+import { describe, expect, it } from 'vitest'
+import { candidateSockets, locatePodman } from '../../../../daemon/engine/podman/locate.ts'
+import { ping } from '../../../../daemon/engine/podman/ping.ts'
+import { answer, startFakeApi } from '../../../harness/podman-api.ts'
+
+describe('candidateSockets', () => {
+  it('should prefer the environment, then the configuration, then the usual place', () => {
+    expect(candidateSockets({ environment: 'unix:///a', config: '/b', xdgRuntimeDir: '/run/user/1' })).toEqual([
+      '/a',
+      '/b',
+      '/run/user/1/podman/podman.sock',
+    ])
+    expect(candidateSockets({ environment: '', config: undefined })).toEqual([])
+    expect(candidateSockets({ environment: '/a', config: '/a' })).toEqual(['/a'])
+  })
+})
+
+describe('locatePodman', () => {
+  it('should take the first that answers as podman, and say what the others said', async () => {
+    await using docker = await startFakeApi((_request, response) => response.end('OK'))
+    await using podman = await startFakeApi((_request, response) => answer(response, 200, 'OK'))
+    const missing = join(podman.socketPath, '..', 'missing.sock')
+    expect(await locatePodman([missing, docker.socketPath, podman.socketPath, '/never'])).toEqual({
+      socketPath: podman.socketPath,
+      silent: [
+        { socketPath: missing, reason: 'ENOENT' },
+        { socketPath: docker.socketPath, reason: 'something else than podman answers (HTTP 200)' },
+      ],
+    })
+    expect(await locatePodman([missing])).toMatchObject({ socketPath: undefined })
+  })
+})
+
+describe('ping', () => {
+  it('should not wait for ever, and stop when told', async () => {
+    await using hanging = await startFakeApi(() => undefined)
+    expect(await ping(hanging.socketPath, 50)).toEqual({ kind: 'silent', reason: 'no answer within 50 ms' })
+    const abort = new AbortController()
+    const waiting = ping(hanging.socketPath, 60_000, abort.signal)
+    abort.abort(new Error('enough'))
+    await expect(waiting).rejects.toThrow('enough')
+  })
+})
