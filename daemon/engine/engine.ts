@@ -158,7 +158,10 @@ export interface ExecExit {
 
 /** A command that runs in a container. Its owner must drain or destroy stdout and stderr, and call `close` in the end. */
 export interface EngineExec {
-  /** Bytes to the command; ending it closes the command's stdin (with a terminal: end of file is typed). */
+  /**
+   * Bytes to the command; ending it closes the command's stdin (with a terminal: end of file is typed). Destroyed when
+   * the command ends; what is written after that is discarded.
+   */
   readonly stdin: Writable
   /** Ends when the command has ended. Applies back-pressure to the command. */
   readonly stdout: Readable
@@ -166,12 +169,17 @@ export interface EngineExec {
   readonly stderr: Readable
   /**
    * Resolves when the command has ended and its output was handed over. Rejects with `connection_lost` when the engine
-   * went away (never a made-up exit code), with `command_not_found` or `not_executable` when nothing ran.
+   * went away (never a made-up exit code), when the end of the output may be missing, or after `close`; with
+   * `command_not_found` or `not_executable` when nothing ran. On a lost connection stdout and stderr close without
+   * their end. A rejection that nobody listens for is not reported.
    */
   readonly exit: Promise<ExecExit>
   /** Changes the terminal's size; does nothing without a terminal or after the end. */
   resize(size: TerminalSize): Promise<void>
-  /** Sends a signal to the command's whole process group; reports whether it was still there. */
+  /**
+   * Sends a signal to the command's whole process group, also to what is left of it when the command itself has ended
+   * after an earlier signal; reports whether anything was still there.
+   */
   kill(signal: ExecSignal): Promise<boolean>
   /** Gives up the streams without ending the command. Idempotent. */
   close(): void
@@ -235,7 +243,10 @@ export interface ContainerEngine {
   create(spec: ContainerSpec, signal?: AbortSignal): Promise<{ readonly id: string }>
   /** Starts; a running container is a success. Rejects with `port_taken`, `mount_missing`, `network_stale`, `failed`. */
   start(container: string, signal?: AbortSignal): Promise<void>
-  /** Stops with TERM, then KILL after `graceSeconds`; a stopped one is a success. */
+  /**
+   * Stops with TERM, then KILL after `graceSeconds`; a stopped one is a success. Commands in it end by KILL; a reader
+   * that is behind loses output. Rejects with `not_found`, or with `wrong_state` when only removal by force ends it.
+   */
   stop(container: string, graceSeconds: number, signal?: AbortSignal): Promise<void>
   /** Removes by force; a missing one is a success. */
   remove(container: string, signal?: AbortSignal): Promise<void>
@@ -243,7 +254,10 @@ export interface ContainerEngine {
   inspect(container: string, signal?: AbortSignal): Promise<ContainerDetails | undefined>
   /** All containers, in every state, that carry all the labels. */
   list(labels: Labels, signal?: AbortSignal): Promise<ContainerSummary[]>
-  /** Starts a command. Rejects with `not_found`, `wrong_state`. */
+  /**
+   * Starts a command. Rejects with `not_found`, `wrong_state`. The signal ends the start alone: a command that has
+   * already begun then is killed.
+   */
   exec(container: string, spec: ExecSpec, signal?: AbortSignal): Promise<EngineExec>
 }
 
@@ -257,15 +271,16 @@ export interface ImageEngine {
   pull(image: string, onProgress: ProgressSink, signal?: AbortSignal): Promise<void>
   /**
    * Builds under a temporary tag, verifies, then tags. Rejects with `build_failed`, whose message holds the last lines.
-   * A failed or aborted build leaves no image, no working container and no temporary tag. Builds queue: one at a time.
+   * A failed or aborted build leaves no image, no working container and no temporary tag. Builds queue: one at a time,
+   * and the place in the queue is told as progress. A context that fails or is cut off rejects with `failed`.
    */
   build(spec: BuildSpec, onProgress: ProgressSink, signal?: AbortSignal): Promise<ImageDetails>
   /** Makes an image of one layer from a root file system tar. */
   import(rootfs: Readable, tag: string, signal?: AbortSignal): Promise<ImageDetails>
   tag(image: string, tag: string, signal?: AbortSignal): Promise<void>
-  /** Takes a name away; the image goes when it was the last one and nothing uses it. A missing one is a success. */
+  /** Takes a name away; the image goes when it was the last one and nothing uses it, else it stays without a name. A missing one is a success. */
   untag(tag: string, signal?: AbortSignal): Promise<void>
-  /** Removes what crashed builds left behind (working containers, dangling layers with our label). Returns how many things. */
+  /** Removes what crashed builds left behind (working containers, nameless layers with our label, files). Returns how many things. */
   cleanUp(signal?: AbortSignal): Promise<number>
 }
 

@@ -1,5 +1,6 @@
 import { execFileSync } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
+import { readdir, stat } from 'node:fs/promises'
 import { Readable } from 'node:stream'
 import { buffer } from 'node:stream/consumers'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
@@ -20,6 +21,8 @@ describe.skipIf(skipsPodman())('builds', () => {
   beforeAll(async () => {
     const podman = await startPodman()
     podman.service.supervise(() => undefined)
+    // What an earlier run that was killed may have left.
+    await podman.engine.image.cleanUp()
     opened.push({ podman, image: await smallImage(podman.engine) })
   })
 
@@ -102,7 +105,10 @@ describe.skipIf(skipsPodman())('builds', () => {
     const containers = await ask(socketPath, '/v4.0.0/libpod/containers/json?all=true&external=true')
     const images = await ask(socketPath, '/v4.0.0/libpod/images/json?all=true')
     const ids = (list: unknown) => (Array.isArray(list) ? list.map(({ Id }) => Id).sort() : list)
-    return { containers: ids(containers), images: ids(images) }
+    const files = (await readdir('/var/tmp')).filter((name) => /^(buildah|libpod|storage)/.test(name))
+    const own = []
+    for (const name of files) if ((await stat(`/var/tmp/${name}`)).uid === process.getuid?.()) own.push(name)
+    return { containers: ids(containers), images: ids(images), files: own }
   }
 })
 

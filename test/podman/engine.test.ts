@@ -44,7 +44,7 @@ describe.skipIf(skipsPodman())('the podman engine', () => {
       HostConfig: { Privileged: false },
     })
     expect((await shop.run(name, 'id; hostname; pwd; echo $HOME')).stdout).toBe(
-      'uid=2000(loopat) gid=2000(loopat) groups=2000(loopat)\nmy-loop\n/home/loopat\n/home/loopat\n',
+      'uid=2000(loopat) gid=2000(loopat)\nmy-loop\n/home/loopat\n/home/loopat\n',
     )
   })
 

@@ -1,7 +1,14 @@
 import { randomBytes } from 'node:crypto'
 import { pipeline } from 'node:stream'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { type BuildSpec, EngineError, type ImageDetails, type Labels, type ProgressSink } from '../engine.ts'
+import {
+  type BuildSpec,
+  EngineError,
+  type ImageDetails,
+  isEngineError,
+  type Labels,
+  type ProgressSink,
+} from '../engine.ts'
 import type { PodmanApi } from './api.ts'
 import { BuildLog } from './build-log.ts'
 import { killBuildSteps } from './build-step.ts'
@@ -46,7 +53,7 @@ export async function buildImage(
     await images.untag(temporary)
     return { ...built, tags: [...built.tags.filter((tag) => tag !== temporary), spec.tag] }
   } catch (error) {
-    await removeLeftovers(deps, { spec, temporary, before, log })
+    await removeLeftoversIfPossible(deps, { spec, temporary, before, log })
     signal?.throwIfAborted()
     throw error
   }
@@ -105,6 +112,15 @@ interface Leftovers {
   /** Working containers that were there before. */
   readonly before: ReadonlySet<string>
   readonly log: BuildLog
+}
+
+async function removeLeftoversIfPossible(deps: BuildDeps, leftovers: Leftovers): Promise<void> {
+  try {
+    await removeLeftovers(deps, leftovers)
+  } catch (error) {
+    // What the build failed with is what its owner wants to know; the next cleaning up finds the rest.
+    if (!isEngineError(error)) throw error
+  }
 }
 
 async function removeLeftovers({ api, images }: BuildDeps, { spec, temporary, before, log }: Leftovers): Promise<void> {

@@ -1,5 +1,6 @@
 import { access } from 'node:fs/promises'
 import { BUILD_REPO, type BuildDeps } from './build.ts'
+import { removeBuildFiles } from './build-files.ts'
 import { splitName } from './image-name.ts'
 import { listWorkingContainers, removeWorkingContainer } from './working-container.ts'
 
@@ -11,7 +12,8 @@ const OUR_IMAGES = 'localhost/loopat-'
 
 /**
  * Removes what builds left that were interrupted by the end of a daemon or of podman: working containers made from
- * images of ours, names of builds whose daemon is gone, nameless layers with our label that nothing uses.
+ * images of ours, names of builds whose daemon is gone, nameless layers with our label that nothing uses, and files
+ * that only podman itself could still have needed.
  * @param beforeMs only working containers older than this, in milliseconds since the epoch: younger ones may be at work
  * @returns how many things were removed
  */
@@ -34,7 +36,7 @@ export async function cleanUpBuilds(
   for (const { id } of await images.listDangling([OUR_LABEL], signal)) {
     if (await images.removeUnused(id, signal)) removed += 1
   }
-  return removed
+  return removed + (await removeBuildFiles())
 }
 
 async function listAbandonedNames({ images }: BuildDeps, signal?: AbortSignal): Promise<string[]> {
