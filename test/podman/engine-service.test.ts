@@ -4,7 +4,8 @@ import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { createPodmanEngine } from '../../daemon/engine/podman/podman-engine.ts'
 import { PodmanService, type PodmanServiceOptions, type PodmanState } from '../../daemon/engine/podman/service.ts'
-import { skipsPodman } from '../harness/podman.ts'
+import { Workshop } from '../contract/subject.ts'
+import { skipsPodman, smallImage } from '../harness/podman.ts'
 
 describe.skipIf(skipsPodman())('the podman service', () => {
   const services: PodmanService[] = []
@@ -66,6 +67,50 @@ describe.skipIf(skipsPodman())('the podman service', () => {
     await expect.poll(() => states, { timeout: 20_000 }).toEqual(['down', 'up'])
     expect(await service.own.pid()).not.toBe(pid)
     await engine.ping()
+  })
+
+  it('should see running containers whole after it was killed again and again, and so should a service beside it', async () => {
+    const service = make()
+    await service.start()
+    service.supervise(() => undefined)
+    const engine = createPodmanEngine({ socketPath: () => service.socketPath() })
+    await using image = await smallImage(engine)
+    const crash = async () => process.kill(-((await service.own.pid()) ?? 0), 'SIGKILL')
+    const recover = async () => expect.poll(() => service.state.kind, { timeout: 20_000 }).toBe('up')
+    await using shop = new Workshop({
+      engine,
+      image: image.tag,
+      directory,
+      crash,
+      recover,
+      [Symbol.asyncDispose]: recover,
+    })
+    const name = shop.networkName()
+    await engine.network.ensure(name, shop.labels)
+    const network = { kind: 'named', name, aliases: [] } as const
+    const containers: string[] = []
+    for (const suffix of ['one', 'two']) {
+      containers.push(await shop.running({ name: shop.containerName(suffix), network }))
+      await crash()
+      await expect.poll(() => service.state.kind, { timeout: 20_000 }).toBe('down')
+      await recover()
+    }
+    const beside = make({ runtimeDir: join(directory, 'other') })
+    await beside.start()
+    for (const socketPath of [service.socketPath(), beside.socketPath()]) {
+      const view = createPodmanEngine({ socketPath })
+      const listed = await view.container.list(shop.labels)
+      expect(listed.map(({ name, status }) => [name, status]).sort()).toEqual(containers.map((one) => [one, 'running']))
+      for (const container of containers) {
+        // A user of the image is looked up in its file system.
+        const spec = { command: ['/bin/sh', '-c', 'exit 7'], user: 'loopat', env: {}, stdin: false }
+        const exec = await view.container.exec(container, spec)
+        exec.stdout.resume()
+        exec.stderr.resume()
+        expect(await exec.exit).toEqual({ exitCode: 7 })
+        exec.close()
+      }
+    }
   })
 
   it('should be replaced by our own when a service of somebody else does not come back', async () => {

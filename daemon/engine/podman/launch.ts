@@ -51,23 +51,32 @@ export function serviceEnv(env: NodeJS.ProcessEnv, confPath: string): Record<str
   return { ...Object.fromEntries(passed), CONTAINERS_CONF: confPath }
 }
 
-/** Mounts a unified hierarchy, then becomes the service. */
-const UNDER_OWN_CGROUPS = 'mount -t cgroup2 none /sys/fs/cgroup && exec "$@"'
+/**
+ * Puts the unified hierarchy where crun looks for it, unless it is there, then becomes the service. No `${`: systemd
+ * would replace that. The hierarchy is the host's own where it has one, so that paths in it mean the same to everybody.
+ */
+const UNDER_UNIFIED_CGROUPS = [
+  'if [ "$(stat -f -c %T /sys/fs/cgroup)" = cgroup2fs ]; then :;',
+  'elif [ -e /sys/fs/cgroup/unified/cgroup.procs ]; then mount --bind /sys/fs/cgroup/unified /sys/fs/cgroup;',
+  'else unshare -C mount -t cgroup2 none /sys/fs/cgroup; fi && exec "$@"',
+].join(' ')
 
 /**
  * The command that serves on `socketPath` for ever.
  *
- * On a host with hybrid cgroups crun starts nothing. There the service gets mount and cgroup namespaces of its own, in
- * which the hierarchy is a unified one; no root is needed. Limits cannot be enforced then. The same wrapper helps when
- * podman's pause process was started elsewhere: the service does not join that one's mount namespace.
+ * On a host with hybrid cgroups crun starts nothing. There the service runs in the namespaces that podman's pause
+ * process keeps, with a unified hierarchy mounted in them; no root is needed. Limits cannot be enforced then.
+ *
+ * A mount namespace of its own would not do: the file systems and networks of running containers are mounts that exist
+ * only where they were made, so a service that is started again, that of another workspace and the user's own podman
+ * could neither list nor enter them.
  * @param podman the binary
  * @param isUnified whether /sys/fs/cgroup is a cgroup2 mount
  */
 export function serviceCommand(podman: string, socketPath: string, isUnified: boolean): CommandLine {
   const serve = ['system', 'service', '--time', '0', `unix://${socketPath}`]
   if (isUnified) return { program: podman, args: serve }
-  const wrapper = ['unshare', 'unshare', '-m', '-C', 'sh', '-c', UNDER_OWN_CGROUPS, 'sh']
-  return { program: podman, args: [...wrapper, podman, ...serve] }
+  return { program: podman, args: ['unshare', 'sh', '-c', UNDER_UNIFIED_CGROUPS, 'sh', podman, ...serve] }
 }
 
 /** What a transient user unit needs to know. */

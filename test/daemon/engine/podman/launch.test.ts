@@ -9,11 +9,12 @@ describe('serviceCommand', () => {
     })
   })
 
-  it('should bring its own unified hierarchy where the host has a hybrid one', () => {
+  it('should put a unified hierarchy into the namespaces that all of podman shares where the host has a hybrid one', () => {
     const { program, args } = serviceCommand('/usr/bin/podman', '/run/x/podman.sock', false)
     expect(program).toBe('/usr/bin/podman')
-    expect(args.slice(0, 6)).toEqual(['unshare', 'unshare', '-m', '-C', 'sh', '-c'])
-    expect(args.at(-1)).toBe('unix:///run/x/podman.sock')
+    expect(args.slice(0, 3)).toEqual(['unshare', 'sh', '-c'])
+    expect(args[3]).not.toContain('${')
+    expect(args.slice(-2)).toEqual(['0', 'unix:///run/x/podman.sock'])
   })
 })
 
