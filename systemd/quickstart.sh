@@ -45,7 +45,7 @@ files() {
 TAKE_BUNDLE='
   set -eu
   if [ ! -e "$2" ]; then
-    git clone -q "$1" "$2"
+    git -c init.defaultBranch=main clone -q "$1" "$2"
     if [ -n "$3" ]; then git -C "$2" remote set-url origin "$3"; else git -C "$2" remote remove origin; fi
   else
     git -C "$2" fetch -q "$1" HEAD
