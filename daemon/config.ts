@@ -2,7 +2,7 @@
 import { readFile } from 'node:fs/promises'
 import { homedir } from 'node:os'
 import { join } from 'node:path'
-import { LoopatError } from '@loopatd/protocol'
+import { ImageName, LoopatError } from '@loopatd/protocol'
 import { parse, TomlError } from 'smol-toml'
 import { z } from 'zod'
 import { lineOfKey } from './config-line.ts'
@@ -11,13 +11,6 @@ const absolutePath = z
   .string()
   .transform((path) => (path === '~' || path.startsWith('~/') ? join(homedir(), path.slice(1)) : path))
   .refine((path) => path.startsWith('/'), 'must be an absolute path, or begin with ~/')
-
-const imageName = z
-  .string()
-  .regex(
-    /^[a-z0-9]+(?:[._-][a-z0-9]+)*(?::\d+)?(?:\/[a-z0-9]+(?:[._-]+[a-z0-9]+)*)+(?::[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}|@sha256:[0-9a-f]{64})?$/,
-    'must be a fully qualified image name such as "registry.example/debian:bookworm"',
-  )
 
 const schema = z.strictObject({
   daemon: z
@@ -29,7 +22,7 @@ const schema = z.strictObject({
     })
     .prefault({}),
   engine: z.strictObject({ socket: absolutePath.optional() }).prefault({}),
-  image: z.strictObject({ base: imageName.optional(), name: imageName.optional() }).prefault({}),
+  image: z.strictObject({ base: ImageName.optional(), name: ImageName.optional() }).prefault({}),
   git: z.strictObject({ key: absolutePath.optional() }).prefault({}),
   repos: z
     .array(

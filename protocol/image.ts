@@ -2,6 +2,15 @@
 import { z } from 'zod'
 import { defineMethod, defineNotification, Progress, ProgressToken } from './method.ts'
 
+/** A name that means the same to every podman, whatever its default registry. */
+export const ImageName = z
+  .string()
+  .max(255)
+  .regex(
+    /^[a-z0-9]+(?:[._-][a-z0-9]+)*(?::\d+)?(?:\/[a-z0-9]+(?:[._-]+[a-z0-9]+)*)+(?::[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}|@sha256:[0-9a-f]{64})?$/,
+    'must be a fully qualified image name such as "registry.example/debian:bookworm"',
+  )
+
 export const ImageInfo = z.strictObject({
   tag: z.string().describe('Fully qualified name of the image that loops of this workspace use now.'),
   source: z

@@ -5,6 +5,7 @@
  * interleave. States and their legal transitions are those of {@link LoopState}.
  */
 import { z } from 'zod'
+import { ImageName } from './image.ts'
 import { defineMethod, defineNotification, ProgressToken } from './method.ts'
 
 /** Longest title, in characters. */
@@ -131,12 +132,7 @@ export const loopCreate = defineMethod({
       })
       .optional()
       .describe('Repository to work on; without it the workdir is empty.'),
-    image: z
-      .string()
-      .min(1)
-      .max(255)
-      .optional()
-      .describe('Fully qualified image to use in place of the sandbox image.'),
+    image: ImageName.optional().describe('Fully qualified image to use in place of the sandbox image.'),
     metadata: z
       .record(z.string(), z.json())
       .refine(

@@ -68,6 +68,8 @@ export class PodmanApi {
         return await make()
       } catch (error) {
         signal?.throwIfAborted()
+        // Whoever looks after the service knows that there is none, and that none is about to come back.
+        if (isEngineError(error)) throw error
         const failure = toEngineError(error, call.what)
         if (!isWorthRepeating(failure, call) || performance.now() > deadline) throw failure
       }
