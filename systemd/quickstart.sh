@@ -33,7 +33,7 @@ history() {
 
 # files HISTORY: the files of the last commit, or the files that are here, as a tar stream.
 files() {
-  if [ "$1" = shallow ]; then
+  if [ "$1" != none ]; then
     owner_git archive HEAD
   else
     tar -cf - --exclude=./.git --exclude=node_modules --exclude=dist --exclude='*.tsbuildinfo' .
@@ -45,7 +45,9 @@ files() {
 TAKE_BUNDLE='
   set -eu
   if [ ! -e "$2" ]; then
-    git -c init.defaultBranch=main clone -q "$1" "$2"
+    git -c init.defaultBranch=main -c advice.detachedHead=false clone -q "$1" "$2"
+    # Loops start from a branch; a clone that was made at a commit has none.
+    git -C "$2" symbolic-ref -q HEAD >/dev/null || git -C "$2" checkout -q -b quickstart
     if [ -n "$3" ]; then git -C "$2" remote set-url origin "$3"; else git -C "$2" remote remove origin; fi
   else
     git -C "$2" fetch -q "$1" HEAD
@@ -177,10 +179,10 @@ start_daemon() {
   touch "$stamp"
 }
 
-# Prints the path of a repository with its full history, which loops can borrow from.
+# Prints the path of a repository with its full history and a branch, which loops can borrow from.
 complete_repository() {
   kind=$(history)
-  if [ "$kind" = full ]; then
+  if [ "$kind" = full ] && git symbolic-ref -q HEAD >/dev/null; then
     echo "$PWD"
   else
     copy=${XDG_DATA_HOME:-$HOME/.local/share}/loopat/quickstart
