@@ -45,6 +45,17 @@ describe.skipIf(skipsPodman())('the podman service', () => {
     expect(conf).toContain('exit_command_delay = 10')
   })
 
+  it('should be ended whole, also when its first process is gone', async () => {
+    const service = make()
+    await service.start()
+    process.kill((await service.own.pid()) ?? 0, 'SIGKILL')
+    await service.own.end()
+    expect(await service.own.pid()).toBeUndefined()
+    await expect(createPodmanEngine({ socketPath: service.own.socketPath }).ping()).rejects.toMatchObject({
+      kind: 'unavailable',
+    })
+  })
+
   it('should prefer a service that answers already', async () => {
     const theirs = make()
     await theirs.start()

@@ -61,6 +61,11 @@ const UNDER_UNIFIED_CGROUPS = [
   'else unshare -C mount -t cgroup2 none /sys/fs/cgroup; fi && exec "$@"',
 ].join(' ')
 
+/** How a socket is named to podman. */
+export function serviceAddress(socketPath: string): string {
+  return `unix://${socketPath}`
+}
+
 /**
  * The command that serves on `socketPath` for ever.
  *
@@ -74,7 +79,7 @@ const UNDER_UNIFIED_CGROUPS = [
  * @param isUnified whether /sys/fs/cgroup is a cgroup2 mount
  */
 export function serviceCommand(podman: string, socketPath: string, isUnified: boolean): CommandLine {
-  const serve = ['system', 'service', '--time', '0', `unix://${socketPath}`]
+  const serve = ['system', 'service', '--time', '0', serviceAddress(socketPath)]
   if (isUnified) return { program: podman, args: serve }
   return { program: podman, args: ['unshare', 'sh', '-c', UNDER_UNIFIED_CGROUPS, 'sh', podman, ...serve] }
 }

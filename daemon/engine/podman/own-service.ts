@@ -7,8 +7,8 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { z } from 'zod'
 import { writeFileAtomic } from '../../lib/atomic-file.ts'
 import { EngineError } from '../engine.ts'
-import { findProgram, hasUnifiedCgroups, hasUserManager, run, startTimeOf } from './host.ts'
-import { CONTAINERS_CONF, type CommandLine, serviceCommand, serviceEnv, unitCommand } from './launch.ts'
+import { findByArgument, findProgram, hasUserManager, run, seesUnifiedCgroups, startTimeOf } from './host.ts'
+import { CONTAINERS_CONF, type CommandLine, serviceAddress, serviceCommand, serviceEnv, unitCommand } from './launch.ts'
 import { ping } from './ping.ts'
 
 /** How long the service may take until it answers, in milliseconds: the very first start sets the store up. */
@@ -79,9 +79,18 @@ export class OwnService {
   async end(): Promise<void> {
     const record = await this.#readRecord()
     if (record !== undefined && (await isRunning(record))) {
-      if (record.unit !== undefined) await run('systemctl', ['--user', 'stop', record.unit], this.#options.env)
-      await endGroup(record)
+      // It leads its process group; what containers need has left that group.
+      await endAll(
+        () => [-record.pid],
+        () => isRunning(record),
+      )
     }
+    // The server itself may outlive the first process, which only waits for it.
+    await endAll(
+      () => this.#servers(),
+      async () => (await this.#servers()).length > 0,
+    )
+    if (record?.unit !== undefined) await run('systemctl', ['--user', 'stop', record.unit], this.#options.env)
     await rm(this.#pidPath, { force: true })
     await rm(this.socketPath, { force: true })
   }
@@ -89,7 +98,12 @@ export class OwnService {
   /** Host pid of the service's first process, undefined when none is known to run. */
   async pid(): Promise<number | undefined> {
     const record = await this.#readRecord()
-    return record !== undefined && (await isRunning(record)) ? record.pid : undefined
+    return record !== undefined && (await isRunning(record)) ? record.pid : (await this.#servers())[0]
+  }
+
+  /** Processes that serve on our socket, whoever started them. */
+  #servers(): Promise<number[]> {
+    return findByArgument(serviceAddress(this.socketPath))
   }
 
   async #start(signal: AbortSignal | undefined): Promise<void> {
@@ -104,7 +118,7 @@ export class OwnService {
     await mkdir(runtimeDir, { recursive: true, mode: 0o700 })
     await mkdir(logDir, { recursive: true, mode: 0o700 })
     await writeFileAtomic(this.#confPath, CONTAINERS_CONF)
-    const command = serviceCommand(podman, this.socketPath, await hasUnifiedCgroups())
+    const command = serviceCommand(podman, this.socketPath, await seesUnifiedCgroups(env))
     const launcher = this.#options.launcher ?? ((await hasUserManager(env)) ? 'systemd' : 'detached')
     const record = launcher === 'systemd' ? await this.#startUnit(command) : await this.#startDetached(command)
     await writeFileAtomic(this.#pidPath, `${JSON.stringify(record)}\n`)
@@ -191,13 +205,17 @@ async function isRunning({ pid, startTime }: ServiceRecord): Promise<boolean> {
   return (await startTimeOf(pid)) === startTime
 }
 
-/** The service leads its process group; what containers need has left that group. */
-async function endGroup(record: ServiceRecord): Promise<void> {
-  const deadline = performance.now() + END_MS
+/**
+ * Asks processes to end, then ends them.
+ * @param targets pids, or negated process groups
+ * @param isLeft reports whether any is left
+ */
+async function endAll(targets: () => number[] | Promise<number[]>, isLeft: () => Promise<boolean>): Promise<void> {
   for (const signal of ['SIGTERM', 'SIGKILL'] as const) {
-    if (!(await isRunning(record))) return
-    kill(record.unit === undefined ? -record.pid : record.pid, signal)
-    while ((await isRunning(record)) && performance.now() < deadline) await sleep(20)
+    if (!(await isLeft())) return
+    for (const target of await targets()) kill(target, signal)
+    const deadline = performance.now() + END_MS
+    while ((await isLeft()) && performance.now() < deadline) await sleep(20)
   }
 }
 
