@@ -86,8 +86,8 @@ describe.skipIf(skipsPodman())('the podman service', () => {
     service.supervise(() => undefined)
     const engine = createPodmanEngine({ socketPath: () => service.socketPath() })
     await using image = await smallImage(engine)
-    const crash = async () => process.kill(-((await service.own.pid()) ?? 0), 'SIGKILL')
-    const recover = async () => expect.poll(() => service.state.kind, { timeout: 20_000 }).toBe('up')
+    const crash = async () => void process.kill(-((await service.own.pid()) ?? 0), 'SIGKILL')
+    const recover = async () => void (await expect.poll(() => service.state.kind, { timeout: 20_000 }).toBe('up'))
     await using shop = new Workshop({
       engine,
       image: image.tag,
