@@ -1,5 +1,5 @@
 # shellcheck shell=sh
-# Functions shared by prepare-host.sh, quickstart.sh and test/run.sh. Sourced, POSIX sh, no output of its own.
+# Functions shared by prepare-host.sh, quickstart.sh and the scripts in test/. Sourced, POSIX sh, no output of its own.
 
 # say TEXT: one line about what happens, for the reader on stdout.
 say() { printf '%s\n' "==> $*"; }

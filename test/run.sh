@@ -8,6 +8,7 @@
 set -eu
 cd "$(dirname "$0")/.."
 . systemd/lib.sh
+. test/lib.sh
 
 # COMPLETE REPORT...: one closing line over vitest's JSON reports. A file that could not be loaded counts as one failure,
 # and so does a test that was skipped, unless the reader asked for a part of the suites only.
@@ -45,48 +46,6 @@ SUITES='
   node -e "$sum" "$complete" "$reports/unit.json" "$reports/podman.json" || status=1
   exit $status'
 
-# uids_of NAME: "first last" of each range of user ids that belong to this user, its subordinate ones included.
-uids_of() {
-  awk -F: -v name="$1" '$1 == name { print $3, $3 }' /etc/passwd
-  awk -F: -v name="$1" '$1 == name { print $2, $2 + $3 - 1 }' /etc/subuid
-}
-
-# end_processes NAME: kills the processes of this user and of its containers, and nobody else's.
-end_processes() {
-  ranges=$(uids_of "$1" | tr '\n' ' ')
-  for _ in 1 2 3 4 5 6 7 8 9 10; do
-    pids=$(grep -s '^Uid:' /proc/[0-9]*/status | awk -v ranges="$ranges" '
-      BEGIN { n = split(ranges, bound) }
-      { split($1, path, "/"); for (i = 1; i < n; i += 2) if ($2 >= bound[i] && $2 <= bound[i + 1]) print path[3] }')
-    [ -n "$pids" ] || return 0
-    # shellcheck disable=SC2086 # a list of numbers; one that ended meanwhile is no matter
-    kill -KILL $pids 2>/dev/null || :
-    sleep 0.2
-  done
-  warn "processes of $1 do not end: $pids"
-}
-
-# remove_user NAME: takes a throw-away user away with all it has.
-remove_user() {
-  uid=$(user_field "$1" 3) home=$(user_field "$1" 6)
-  case $1:$home in loopat-test-*:/*/loopat-test-*) ;; *) die "$1 is no throw-away user" ;; esac
-  if [ -e "/var/lib/systemd/linger/$1" ]; then loginctl disable-linger "$1" || :; fi
-  end_processes "$1"
-  uids_of "$1" | while read -r first last; do
-    find /tmp /var/tmp /dev/shm -xdev -mindepth 1 -maxdepth 1 -uid "+$((first - 1))" -uid "-$((last + 1))" \
-      -exec rm -rf --one-file-system {} +
-  done
-  rm -rf --one-file-system "$home" "/run/user/$uid" || warn "not everything of $1 could be removed"
-  userdel "$1" 2>/dev/null || warn "the user $1 could not be removed"
-}
-
-# A run that was killed could not clean up; the next one does it. The comment of the user names its run.
-remove_stale_users() {
-  getent passwd | awk -F: '$1 ~ /^loopat-test-/ { print $1, $5 }' | while read -r name run; do
-    [ -d "/proc/$run" ] || { say "removing $name, left over from a test run that was killed" && remove_user "$name"; }
-  done
-}
-
 # Colour only for a terminal; a CI environment alone is none.
 [ -t 1 ] || export NO_COLOR=1
 need_node
@@ -97,22 +56,4 @@ npm run --silent lint
 say "types and build"
 npm run --silent typecheck
 
-if ! is_root; then
-  sh -c "$SUITES" suites "$SUM" "$@"
-  exit
-fi
-
-remove_stale_users
-name=loopat-test-$(od -An -N4 -tx4 /dev/urandom | tr -d ' ')
-trap 'remove_user "$name"' EXIT
-trap 'exit 130' INT
-trap 'exit 143' TERM HUP
-useradd --create-home --home-dir "/home/$name" --shell /bin/sh --comment "$$" "$name"
-sh systemd/prepare-host.sh --user "$name"
-home=$(user_field "$name" 6)
-say "the suites run as $name"
-# The user may not be able to read this checkout, and owns what it tests: git refuses a repository of somebody else.
-tar -cf - . | (cd "$home" && as_user "$name" sh -c 'umask 022 && mkdir tmp loopatd && tar -xf - -C loopatd')
-# In the background, so that a signal ends the wait at once, and the clean-up then ends the suites.
-(cd "$home/loopatd" && as_user "$name" TMPDIR="$home/tmp" sh -c "$SUITES" suites "$SUM" "$@") &
-wait $!
+if is_root; then with_test_user sh -c "$SUITES" suites "$SUM" "$@"; else sh -c "$SUITES" suites "$SUM" "$@"; fi
