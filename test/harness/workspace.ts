@@ -102,6 +102,10 @@ export interface WorkspaceOptions {
   readonly config?: string
   /** `false` for tests that make no container: the tiny image is then not imported. */
   readonly image?: boolean
+  /** Directory of installed programs; default: those of the checkout. */
+  readonly bin?: string
+  /** Socket of a podman service of the test's own, for the daemon to use in place of one that it starts itself. */
+  readonly podmanSocket?: string
 }
 
 /**
@@ -109,16 +113,30 @@ export interface WorkspaceOptions {
  * Disposal removes its loops, stops its daemon and its podman service, and fails when a container or network is left.
  */
 export async function makeWorkspace(options: WorkspaceOptions = {}): Promise<TestWorkspace> {
-  await Promise.all([access(LOOPCTL), access(LOOPATD)])
+  const programs = programsIn(options.bin)
+  await Promise.all([access(programs.loopctl), access(programs.loopatd)])
   const image = options.image === false ? 'localhost/none:1' : await ensureImage()
   const root = await mkdtemp(join(tmpdir(), 'e2e-'))
   const home = join(root, 'ws')
   await mkdir(home, { mode: 0o700 })
   await writeFile(join(home, 'config.toml'), `image.name = "${image}"\n${options.config ?? ''}`)
-  const env = { ...cleanEnvironment(), LOOPAT_HOME: home, LOOPATD, LOOPAT_LOG_LEVEL: 'debug' }
+  const podman = options.podmanSocket === undefined ? {} : { LOOPAT_PODMAN_SOCKET: options.podmanSocket }
+  // An installed loopctl finds its daemon by itself.
+  const daemon = options.bin === undefined ? { LOOPATD } : {}
+  const env = { ...cleanEnvironment(), LOOPAT_HOME: home, LOOPAT_LOG_LEVEL: 'debug', ...daemon, ...podman }
   const uid = process.getuid?.() ?? 0
   const workspace = findWorkspace({ env, uid, homedir: homedir(), tmpdir: tmpdir() })
-  return new E2eWorkspace({ workspace, root, image, env })
+  return new E2eWorkspace({ workspace, root, image, env, programs })
+}
+
+interface Programs {
+  readonly loopctl: string
+  readonly loopatd: string
+}
+
+function programsIn(bin: string | undefined): Programs {
+  if (bin === undefined) return { loopctl: LOOPCTL, loopatd: LOOPATD }
+  return { loopctl: join(bin, 'loopctl'), loopatd: join(bin, 'loopatd') }
 }
 
 interface Parts {
@@ -126,6 +144,7 @@ interface Parts {
   readonly root: string
   readonly image: string
   readonly env: Record<string, string>
+  readonly programs: Programs
 }
 
 class E2eWorkspace implements TestWorkspace {
@@ -134,27 +153,30 @@ class E2eWorkspace implements TestWorkspace {
   readonly runtimeDir: string
   readonly socket: string
   readonly image: string
-  readonly program = LOOPCTL
+  readonly program: string
   readonly env: Readonly<Record<string, string>>
   readonly engine: Engine
   readonly service: OwnService
   readonly directory: string
   readonly #children = new Set<ChildProcess>()
+  readonly #loopatd: string
 
-  constructor({ workspace, root, image, env }: Parts) {
+  constructor({ workspace, root, image, env, programs }: Parts) {
     this.name = workspace.name
     this.home = workspace.home
     this.runtimeDir = workspace.runtimeDir
     this.socket = workspace.socket
     this.image = image
     this.env = env
+    this.program = programs.loopctl
+    this.#loopatd = programs.loopatd
     this.directory = root
     this.service = new OwnService({ runtimeDir: this.runtimeDir, logDir: join(this.home, 'log'), env })
-    this.engine = createPodmanEngine({ socketPath: () => this.service.socketPath })
+    this.engine = createPodmanEngine({ socketPath: () => env.LOOPAT_PODMAN_SOCKET ?? this.service.socketPath })
   }
 
   spawn(args: readonly string[], options: SpawnOptions = {}): ChildProcess {
-    return this.#start(LOOPCTL, args, options)
+    return this.#start(this.program, args, options)
   }
 
   #start(program: string, args: readonly string[], options: SpawnOptions): ChildProcess {
@@ -165,11 +187,11 @@ class E2eWorkspace implements TestWorkspace {
   }
 
   loopctl(args: readonly string[], options: RunOptions = {}): Promise<Outcome> {
-    return this.#run(LOOPCTL, args, options)
+    return this.#run(this.program, args, options)
   }
 
   loopatd(): Promise<Outcome> {
-    return this.#run(LOOPATD, [], {})
+    return this.#run(this.#loopatd, [], {})
   }
 
   async git(directory: string, ...args: string[]): Promise<void> {
@@ -234,7 +256,7 @@ class E2eWorkspace implements TestWorkspace {
   }
 
   async #removeLoops(): Promise<void> {
-    if ((await this.service.pid()) === undefined) return
+    if (this.env.LOOPAT_PODMAN_SOCKET === undefined && (await this.service.pid()) === undefined) return
     const loops = await this.json<{ id: string; state: string }[]>('ls', '--all')
     const ids = loops.filter(({ state }) => state !== 'broken').map(({ id }) => id)
     if (ids.length > 0) await this.ok('rm', '--force', ...ids)
