@@ -134,10 +134,10 @@ complete -p loopctl`
     expect(shell('bash', script)).toBe('<show>\n<a b>\ncomplete -F _loopctl loopctl\n')
   })
 
-  it.each([
+  it.for([
     ['fish', ['--no-execute']],
     ['zsh', ['-n']],
-  ] as const)('should be understood by %s', async (program, flags, { skip }) => {
+  ] as const)('should be understood by %s', async ([program, flags], { skip }) => {
     await using directory = await temporaryDirectory()
     const path = join(directory.path, program)
     await writeFile(path, completionScript(program))
