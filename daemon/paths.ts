@@ -1,8 +1,8 @@
 import { existsSync } from 'node:fs'
-import { chmod, constants, copyFile, mkdir } from 'node:fs/promises'
+import { chmod, constants, copyFile, mkdir, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import type { Workspace } from '@loopatd/protocol'
+import { LoopatError, type Workspace } from '@loopatd/protocol'
 
 /** Where everything of a workspace is, on the host. */
 export interface Paths {
@@ -38,6 +38,11 @@ export function pathsOf(workspace: Workspace, templates: string): Paths {
   }
 }
 
+/** Files whose locks make a workspace one process's alone: that of the socket, and that of the home. */
+export function lockPaths({ socket, home }: Paths): readonly [string, string] {
+  return [`${socket}.lock`, join(home, '.lock')]
+}
+
 /**
  * Finds the shipped templates: beside the package when installed, at the top of the checkout otherwise.
  * @param from URL of a module in the daemon's `dist`
@@ -50,10 +55,24 @@ export function findTemplates(from: string): string {
 /**
  * Makes the home (0700) with its directories, and the configuration from its template when there is none (W-4).
  * @returns whether the home is new, that is, it had no directory of loops
+ * @throws LoopatError `storage_failed` when that cannot be done there
  */
 export async function prepareHome(paths: Paths): Promise<{ readonly isNew: boolean }> {
+  try {
+    return await makeHome(paths)
+  } catch (error) {
+    if (!(error instanceof Error && 'code' in error)) throw error
+    throw new LoopatError('storage_failed', `the workspace ${paths.home} cannot be prepared: ${error.message}`, {
+      next: `Check owner, permissions and space of ${paths.home}, or set LOOPAT_HOME to a directory of yours.`,
+      details: { path: paths.home, code: error.code },
+      cause: error,
+    })
+  }
+}
+
+async function makeHome(paths: Paths): Promise<{ readonly isNew: boolean }> {
   await mkdir(paths.home, { recursive: true, mode: 0o700 })
-  await chmod(paths.home, 0o700)
+  if (((await stat(paths.home)).mode & 0o777) !== 0o700) await chmod(paths.home, 0o700)
   const isNew = (await mkdir(paths.loops, { recursive: true, mode: 0o700 })) !== undefined
   for (const directory of [paths.mirrors, join(paths.home, 'log')]) {
     await mkdir(directory, { recursive: true, mode: 0o700 })

@@ -41,6 +41,35 @@ function canonical(path: string): string {
   }
 }
 
+/** The usual home does not matter to somebody who named another one. */
+function canonicalIfReachable(path: string): string {
+  try {
+    return canonical(path)
+  } catch (error) {
+    if (error instanceof Error && 'code' in error) return path
+    throw error
+  }
+}
+
+function refuseHome(path: string, rule: string, cause?: unknown): LoopatError {
+  return new LoopatError('config_invalid', `${JSON.stringify(path)} cannot be the home of a workspace: ${rule}`, {
+    next: 'Set LOOPAT_HOME to a directory of yours.',
+    ...(cause === undefined ? {} : { cause }),
+  })
+}
+
+/** @throws LoopatError `config_invalid` when the path leads nowhere, or podman could mount nothing that lies below it */
+function homeAt(path: string): string {
+  try {
+    const home = canonical(path)
+    if (!/[:,\p{Cc}]/u.test(home)) return home
+  } catch (error) {
+    if (!(error instanceof Error && 'code' in error)) throw error
+    throw refuseHome(path, `it cannot be reached (${error.code})`, error)
+  }
+  throw refuseHome(path, 'podman can mount no path with a colon, a comma or a control character')
+}
+
 /**
  * Name of the workspace of a home directory: its base name without leading dots, in podman's alphabet; every home but
  * the default gets six hex digits of its path, since two homes may share a base name.
@@ -75,18 +104,19 @@ function runtimeBase({ env, uid, tmpdir: tmp }: WorkspaceEnvironment): string {
 
 /**
  * Finds the workspace of the environment. Creates nothing.
- * @throws LoopatError `config_invalid` when `LOOPAT_HOME` is not absolute or the socket path would be too long
+ * @throws LoopatError `config_invalid` when `LOOPAT_HOME` is not absolute or of no use, or the socket path would be too
+ * long
  */
 export function findWorkspace(from: WorkspaceEnvironment = processEnvironment()): Workspace {
-  const defaultHome = canonical(join(from.homedir, '.loopat'))
   const wanted = from.env.LOOPAT_HOME
   if (wanted !== undefined && wanted !== '' && !wanted.startsWith('/')) {
     throw new LoopatError('config_invalid', `LOOPAT_HOME is "${wanted}"; it must be an absolute path`, {
       next: 'Set LOOPAT_HOME to an absolute path, or unset it to use ~/.loopat.',
     })
   }
-  const home = wanted ? canonical(resolve(wanted)) : defaultHome
-  const name = workspaceName(home, defaultHome)
+  const usual = join(from.homedir, '.loopat')
+  const home = homeAt(wanted ? resolve(wanted) : usual)
+  const name = workspaceName(home, wanted ? canonicalIfReachable(usual) : home)
   const runtimeDir = join(runtimeBase(from), name)
   const socket = join(runtimeDir, 'loopatd.sock')
   const bytes = Buffer.byteLength(socket)

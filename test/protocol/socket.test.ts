@@ -1,4 +1,4 @@
-import { chmodSync, mkdirSync, mkdtempSync, realpathSync, rmSync, symlinkSync } from 'node:fs'
+import { chmodSync, mkdirSync, mkdtempSync, realpathSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import {
@@ -79,6 +79,30 @@ describe('findWorkspace', () => {
     expect(() => findWorkspace(environment({ LOOPAT_HOME: 'work' }))).toThrow(
       expect.objectContaining({ code: 'config_invalid', message: expect.stringContaining('"work"') }),
     )
+  })
+
+  it.each(['a:b', 'a,b', 'a\nb'])('should refuse a home below which podman can mount nothing: %j', (name) => {
+    expect(() => findWorkspace(environment({ LOOPAT_HOME: join(base, name) }))).toThrow(
+      expect.objectContaining({ code: 'config_invalid', message: expect.stringContaining('podman') }),
+    )
+  })
+
+  it('should refuse a home that leads nowhere', () => {
+    writeFileSync(join(base, 'file'), '')
+    symlinkSync(join(base, 'loop'), join(base, 'loop'))
+    for (const [path, code] of [
+      ['file/x', 'ENOTDIR'],
+      ['loop', 'ELOOP'],
+    ]) {
+      expect(() => findWorkspace(environment({ LOOPAT_HOME: `${base}/${path}` }))).toThrow(
+        expect.objectContaining({ code: 'config_invalid', message: expect.stringContaining(`(${code})`) }),
+      )
+    }
+  })
+
+  it('should not care about the usual home when another one is named', () => {
+    writeFileSync(join(base, 'home'), '')
+    expect(findWorkspace(environment({ LOOPAT_HOME: join(base, 'work') })).name).toMatch(/^work-/)
   })
 
   it('should fall back to a directory of the user when XDG_RUNTIME_DIR is missing or not absolute', () => {
