@@ -1,7 +1,8 @@
 import { spawn } from 'node:child_process'
 import { constants } from 'node:fs'
 import { open } from 'node:fs/promises'
-import { LoopatError } from '@loopatd/protocol'
+import { LoopatError, type Workspace } from '@loopatd/protocol'
+import type { Lifetime } from './lib/lifetime.ts'
 
 /** A lock that is held until it is released or the process ends, however it ends. */
 export interface Lock {
@@ -38,4 +39,26 @@ export async function tryLock(path: string): Promise<Lock | undefined> {
   }
   await file.close()
   return undefined
+}
+
+/**
+ * Takes the locks that make a workspace this process's alone, until the lifetime ends.
+ * @param locks paths of the lock files
+ * @throws LoopatError `already_running` when another process has one of them
+ */
+export async function takeLocks(
+  locks: readonly string[],
+  { name, home }: Pick<Workspace, 'home' | 'name'>,
+  lifetime: Lifetime,
+): Promise<void> {
+  for (const path of locks) {
+    const lock = await tryLock(path)
+    if (lock === undefined) {
+      throw new LoopatError('already_running', `another daemon serves the workspace ${name} (${home})`, {
+        next: 'Use it, or stop it first: loopctl daemon stop',
+        details: { lock: path },
+      })
+    }
+    lifetime.add(() => lock.release())
+  }
 }
