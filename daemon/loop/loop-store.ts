@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto'
 import type { Dirent } from 'node:fs'
 import { mkdir, readdir, rm } from 'node:fs/promises'
 import { join } from 'node:path'
-import { LoopatError } from '@loopatd/protocol'
+import { isLoopatError, LoopatError } from '@loopatd/protocol'
 import { isEngineError } from '../engine/engine.ts'
 import { writeFileAtomic } from '../lib/atomic-file.ts'
 import { KeyedMutex } from '../lib/keyed-mutex.ts'
@@ -50,6 +50,11 @@ const realFiles: StoreFiles = {
   write: (path, content) => writeFileAtomic(path, content, 0o600),
 }
 
+/** A file that is written at start and removed again; hidden, and so no loop. */
+const PROBE = '.probe'
+/** More than one block, like metadata at its largest. */
+const PROBE_BYTES = 16_384
+
 /** Loop metadata on disk: one directory per loop, `meta.json` written last (rules L-3a, L-30). Only owner of these files. */
 export class LoopStore {
   readonly #directory: string
@@ -86,6 +91,18 @@ export class LoopStore {
    */
   async recover(): Promise<void> {
     this.#leftovers = await this.#health.guard(this.#directory, () => findLeftovers(this.#directory, this.#log))
+    await this.#probe()
+  }
+
+  /** Writes something, so that a disk that is full already is told before somebody loses a change to it. */
+  async #probe(): Promise<void> {
+    const path = join(this.#directory, PROBE)
+    try {
+      await this.#health.write(path, () => this.#files.write(path, 'x'.repeat(PROBE_BYTES)))
+      await this.#health.guard(path, () => rm(path, { force: true }))
+    } catch (error) {
+      if (!isLoopatError(error, 'storage_failed')) throw error
+    }
   }
 
   /** Deletes what {@link recover} found. Failures are logged; the next start tries again. */

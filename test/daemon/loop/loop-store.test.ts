@@ -338,6 +338,17 @@ describe('a full disk', () => {
     expect(store.storage).toEqual({ writable: true, reason: null })
   })
 
+  it('should be told from the start, and leave nothing behind', async () => {
+    const disk = { full: true }
+    const store = open(faultyFiles(disk))
+    await store.recover()
+    expect(store.storage).toMatchObject({ writable: false, reason: expect.stringContaining('ENOSPC') })
+    disk.full = false
+    await store.recover()
+    expect(store.storage).toEqual({ writable: true, reason: null })
+    expect(await readdir(directory)).toEqual([])
+  })
+
   it('should leave nothing of a loop that was to be made', async () => {
     const disk = { full: true }
     const store = open(faultyFiles(disk))
