@@ -99,10 +99,12 @@ describe.skipIf(skipsPodman())('the podman engine', () => {
   it('should say that a working directory cannot be used', async () => {
     await using shop = new Workshop(subject())
     const name = await shop.running()
-    const exec = await shop.exec(name, 'true', { cwd: '/nowhere' })
-    exec.stdout.resume()
-    exec.stderr.resume()
-    await expect(exec.exit).rejects.toMatchObject({ kind: 'not_executable', message: /\/nowhere/ })
+    for (const cwd of ['/nowhere', '/etc/passwd']) {
+      const exec = await shop.exec(name, 'true', { cwd })
+      exec.stdout.resume()
+      exec.stderr.resume()
+      await expect(exec.exit).rejects.toMatchObject({ kind: 'not_executable', message: expect.stringContaining(cwd) })
+    }
   })
 
   it('should end processes of another user of the container', async () => {

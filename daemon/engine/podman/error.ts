@@ -73,11 +73,13 @@ export interface ComplainedCommand {
  * @returns undefined when it is not about this command, but the output of something that the command ran
  */
 export function readComplaint(output: string, exitCode: number, command: ComplainedCommand): EngineError | undefined {
-  if ((exitCode !== 126 && exitCode !== 127) || !mayBeComplaint(output)) return undefined
-  const cwd = /chdir(?: to cwd)? \(?[`"]([^`"]*)[`"]/.exec(output)
+  if (exitCode < 125 || exitCode > 127 || !mayBeComplaint(output)) return undefined
+  const cwd = /chdir(?: to(?: cwd)?)? \(?[`"]([^`"]*)[`"]/.exec(output)
   if (cwd !== null) {
     return new EngineError('not_executable', `the working directory ${cwd[1]} cannot be used in the container`)
   }
+  // Podman's word for what it cannot tell apart, as that a working directory is none, and of many programs for much else.
+  if (exitCode === 125) return undefined
   const missing = /executable file [`"]([^`"]*)[`"] not found|exec: "([^"]*)": (?:executable file not|stat )/.exec(
     output,
   )

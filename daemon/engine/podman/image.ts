@@ -1,5 +1,12 @@
 import type { Readable } from 'node:stream'
-import { type BuildSpec, EngineError, type ImageDetails, type ImageEngine, type ProgressSink } from '../engine.ts'
+import {
+  type BuildSpec,
+  EngineError,
+  type ImageDetails,
+  type ImageEngine,
+  isEngineError,
+  type ProgressSink,
+} from '../engine.ts'
 import type { PodmanApi } from './api.ts'
 import { buildImage } from './build.ts'
 import { BuildQueue } from './build-queue.ts'
@@ -47,7 +54,9 @@ export class PodmanImages implements ImageEngine {
       }
     } catch (error) {
       signal?.throwIfAborted()
-      throw error
+      // Podman 5 gives the innermost reason alone (`connection refused`), which says nothing about images.
+      if (!isEngineError(error, 'failed', 'not_found')) throw error
+      throw new EngineError('image_unavailable', error.message, { cause: error })
     }
     if ((await this.inspect(image, signal)) === undefined) {
       throw new EngineError('image_unavailable', `podman pulled ${image} but does not have it`)

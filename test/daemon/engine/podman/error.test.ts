@@ -85,6 +85,12 @@ describe('readComplaint', () => {
     ],
     [
       'not_executable',
+      127,
+      'Error: crun: chdir to `/nowhere`: No such file or directory: OCI runtime attempted to invoke a command that was not found\n',
+    ],
+    ['not_executable', 125, 'Error: crun: chdir to `/bin/sh`: Not a directory: OCI runtime error\n'],
+    [
+      'not_executable',
       126,
       'Error: runc: exec failed: unable to start container process: chdir to cwd ("/nowhere") set in config.json failed: no such file or directory\n',
     ],
@@ -99,6 +105,7 @@ describe('readComplaint', () => {
     expect(readComplaint('sh: nope: not found\n', 127, command)).toBeUndefined()
     const ours = 'Error: crun: executable file `nope` not found in $PATH\n'
     expect(readComplaint(ours, 1, command)).toBeUndefined()
+    expect(readComplaint(ours, 125, command)).toBeUndefined()
   })
 
   it('should know the words that may mean a lost end of output', () => {
