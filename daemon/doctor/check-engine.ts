@@ -6,6 +6,19 @@ import { failed, ok, warning } from './finding.ts'
 const STORAGE_FIX =
   'set driver = "overlay" in ~/.config/containers/storage.conf and begin a new store (podman system reset removes all containers and images)'
 
+/** Versions of podman that lose track of containers, and what mends that. */
+const UNSOUND: Readonly<Record<string, { readonly defect: string; readonly better: string }>> = {
+  '4.8.0': { defect: 'fails with "database is locked" when much goes on', better: '4.8.1' },
+  '5.8.0': { defect: 'may lose containers when it moves them to its new database', better: '5.8.1' },
+}
+
+function checkVersion({ version }: EngineInfo): DoctorCheck {
+  const check = { name: 'engine-version', label: 'version of podman' }
+  const unsound = UNSOUND[version]
+  if (unsound === undefined) return ok(check, version)
+  return warning(check, `${version} ${unsound.defect}`, `install podman ${unsound.better} or newer`)
+}
+
 function checkStorage(info: EngineInfo): DoctorCheck {
   const check = { name: 'storage-driver', label: 'storage driver of podman' }
   if (info.storageDriver === 'vfs') return warning(check, 'vfs copies whole images for every loop', STORAGE_FIX)
@@ -63,6 +76,7 @@ export function checkEngine(engine: EngineState, info: EngineInfo | undefined): 
     info.rootless
       ? ok(rootless, 'yes')
       : failed(rootless, 'the socket belongs to a rootful podman', 'use the socket of your own user'),
+    checkVersion(info),
     checkStorage(info),
     checkNetwork(info),
     checkCgroups(info),

@@ -117,6 +117,13 @@ describe('doctor', () => {
       'warning',
       /meta\.json/,
     ],
+    [
+      'a podman that loses containers',
+      () => (info = { ...(info as EngineInfo), version: '4.8.0' }),
+      'engine-version',
+      'warning',
+      /4\.8\.1/,
+    ],
     ['vfs', () => (info = { ...(info as EngineInfo), storageDriver: 'vfs' }), 'storage-driver', 'warning', /overlay/],
     ['no limits', () => (info = { ...(info as EngineInfo), cgroupControllers: [] }), 'cgroups', 'warning', /cgroup v2/],
     [
