@@ -138,7 +138,8 @@ async function create(context: LoopContext, { meta, draft, image, onProgress, si
     try {
       await engine.container.create(spec, signal)
     } catch (error) {
-      if (!isEngineError(error, 'name_taken')) throw error
+      // An engine that went away may have made it all the same; it is asked again when it is back.
+      if (!isEngineError(error, 'name_taken', 'connection_lost')) throw error
       await clearStale(context, meta, draft.name, signal)
       await engine.container.create(spec, signal)
     }

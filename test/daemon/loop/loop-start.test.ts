@@ -203,10 +203,22 @@ describe('starting a loop', () => {
     expect(await shop.engine.container.list({})).toHaveLength(1)
   })
 
-  it('should take up a container whose creation was answered by nobody', async () => {
+  it.each([
+    ['after', true],
+    ['before', false],
+  ])('should try again when the engine goes away %s it made the container', async (_when, afterwards) => {
     await using shop = await Workshop.open()
     const { id } = await shop.create({ start: false })
-    shop.engine.faults.fail('container.create', new EngineError('connection_lost', 'broke'), { afterwards: true })
+    shop.engine.faults.fail('container.create', new EngineError('connection_lost', 'broke'), { afterwards })
+    expect(await shop.start(id)).toMatchObject({ action: 'created', loop: { state: 'running' } })
+    expect(await shop.engine.container.list({})).toHaveLength(1)
+  })
+
+  it('should take up a container whose creation was answered by nobody, twice', async () => {
+    await using shop = await Workshop.open()
+    const { id } = await shop.create({ start: false })
+    const broke = new EngineError('connection_lost', 'broke')
+    shop.engine.faults.fail('container.create', broke, { afterwards: true, times: 2 })
     await expect(shop.start(id)).rejects.toMatchObject({ code: 'connection_lost' })
     expect(await shop.start(id)).toMatchObject({ action: 'started', loop: { state: 'running' } })
     expect(await shop.engine.container.list({})).toHaveLength(1)
