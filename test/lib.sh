@@ -43,9 +43,9 @@ remove_stale_users() {
   done
 }
 
-# with_test_user COMMAND...: root runs COMMAND as a throw-away user, in that user's own copy of this checkout, and then
-# takes the user away with everything it started and stored. Exits with the command's code. Sets traps: call it last.
-with_test_user() {
+# make_test_user: root makes a throw-away user, called $name, with a copy of this checkout in its home, and takes it away
+# again when the script ends, with everything it started and stored. Sets traps.
+make_test_user() {
   remove_stale_users
   name=loopat-test-$(od -An -N4 -tx4 /dev/urandom | tr -d ' ')
   trap 'remove_user "$name"' EXIT
@@ -53,10 +53,16 @@ with_test_user() {
   trap 'exit 143' TERM HUP
   useradd --create-home --home-dir "/home/$name" --shell /bin/sh --comment "$$" "$name"
   sh systemd/prepare-host.sh --user "$name"
+  # The user may not be able to read this checkout, and owns what it tests: git refuses a repository of somebody else.
+  tar -cf - . | (cd "/home/$name" && as_user "$name" sh -c 'umask 022 && mkdir tmp loopatd && tar -xf - -C loopatd')
+}
+
+# with_test_user COMMAND...: root runs COMMAND as a throw-away user, in that user's own copy of this checkout. Exits with
+# the command's code. Call it last.
+with_test_user() {
+  make_test_user
   home=$(user_field "$name" 6)
   say "everything else runs as $name"
-  # The user may not be able to read this checkout, and owns what it tests: git refuses a repository of somebody else.
-  tar -cf - . | (cd "$home" && as_user "$name" sh -c 'umask 022 && mkdir tmp loopatd && tar -xf - -C loopatd')
   # In the background, so that a signal ends the wait at once, and the clean-up then ends the command.
   (cd "$home/loopatd" && as_user "$name" TMPDIR="$home/tmp" "$@") &
   wait $!
