@@ -1,0 +1,170 @@
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { readFile, readlink } from 'node:fs/promises'
+import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { connect, type LoopatClient } from '@loopatd/client'
+import { findByArgument } from '../../daemon/engine/podman/host.ts'
+import { serviceAddress } from '../../daemon/engine/podman/launch.ts'
+import { eventually, makeWorkspace, residentBytes, type TestWorkspace } from '../harness/workspace.ts'
+import { Api } from './api.ts'
+import { type Command, end, follow } from './process.ts'
+
+/** Loops that are made at the same time while the workspace is filled. */
+const PARALLEL_CREATES = 8
+/** How long it may take to find out whether the local podman works, in milliseconds. */
+const TRY_MS = 30_000
+
+/** A podman command line that works here and sees the container of the running loop. */
+export interface PodmanCommand {
+  /** How it reaches podman, for the table. */
+  readonly label: string
+  /** The whole command line of a subcommand. */
+  command(...args: string[]): Command
+}
+
+/** A loop as benchmarks use it. */
+export interface BenchLoop {
+  readonly id: string
+  /** Name of its container. */
+  readonly container: string
+}
+
+/** What is measured: a workspace with a daemon, one running loop, and podman itself. */
+export class Bed implements AsyncDisposable {
+  readonly workspace: TestWorkspace
+  /** The daemon, on one connection. */
+  readonly client: LoopatClient
+  /** The one loop that runs. */
+  readonly loop: BenchLoop
+  /** podman's own service, the one that the daemon uses. */
+  readonly api: Api
+  /** Runs programs as users do; `loopctl` and the bare runtime among them. */
+  readonly env: NodeJS.ProcessEnv
+  /** Path of the Node.js that loopctl runs on. */
+  readonly runtime: string
+  /** Each way to use podman's command line, the one through the same service first. */
+  readonly podmans: readonly PodmanCommand[]
+  #known = 1
+
+  private constructor(parts: Pick<Bed, 'workspace' | 'client' | 'loop' | 'api' | 'env' | 'runtime' | 'podmans'>) {
+    this.workspace = parts.workspace
+    this.client = parts.client
+    this.loop = parts.loop
+    this.api = parts.api
+    this.env = parts.env
+    this.runtime = parts.runtime
+    this.podmans = parts.podmans
+  }
+
+  /** Starts everything. */
+  static async make(): Promise<Bed> {
+    const workspace = await makeWorkspace()
+    try {
+      return new Bed(await Bed.#start(workspace))
+    } catch (error) {
+      await workspace[Symbol.asyncDispose]()
+      throw error
+    }
+  }
+
+  static async #start(workspace: TestWorkspace) {
+    const env = { ...workspace.env, LOOPAT_LOG_LEVEL: 'info' }
+    const started = await workspace.loopctl(['daemon', 'start'], { env })
+    if (started.code !== 0) throw new Error(`the daemon does not start: ${started.stderr}`)
+    const client = await connect({ socket: workspace.socket })
+    const { loop } = await client.loop.create({ name: 'bench' })
+    const { container } = await client.loop.get({ loop: loop.id })
+    return {
+      workspace,
+      client,
+      loop: { id: loop.id, container: container.name },
+      api: new Api(workspace.service.socketPath),
+      env,
+      runtime: await runtimeOf(workspace.program, env),
+      podmans: await podmanCommands(workspace, container.name),
+    }
+  }
+
+  /** A command line of loopctl. */
+  loopctl(...args: string[]): Command {
+    return { program: this.workspace.program, args, env: this.env }
+  }
+
+  /** The runtime of loopctl with nothing to do. */
+  bareRuntime(): Command {
+    return { program: this.runtime, args: ['-e', '0'], env: this.env }
+  }
+
+  /** Makes loops, not started, until the daemon knows this many. There is no way back to fewer. */
+  async fill(known: number, signal: AbortSignal): Promise<void> {
+    const make = async () => {
+      while (this.#known < known) {
+        this.#known += 1
+        await this.client.loop.create({ start: false }, { signal })
+      }
+    }
+    await Promise.all(Array.from({ length: PARALLEL_CREATES }, make))
+    const { loops } = await this.client.daemon.status()
+    if (loops.total !== this.#known) throw new Error(`the daemon knows ${loops.total} loops, not ${this.#known}`)
+  }
+
+  /** Pid of podman's service: of those that wait for it and itself, the one that does the work. */
+  async servicePid(): Promise<number> {
+    const pids = await findByArgument(serviceAddress(this.workspace.service.socketPath))
+    const sizes = await Promise.all(pids.map(async (pid) => ({ pid, bytes: await residentBytes(pid) })))
+    const largest = sizes.sort((a, b) => b.bytes - a.bytes)[0]
+    if (largest === undefined) throw new Error('the podman service does not run')
+    return largest.pid
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.api.close()
+    await this.client.close()
+    await this.workspace[Symbol.asyncDispose]()
+  }
+}
+
+/** Which Node.js the launcher of loopctl picks: asked from a loopctl that runs, so that no rule is written twice. */
+async function runtimeOf(program: string, env: NodeJS.ProcessEnv): Promise<string> {
+  const child = spawn(program, ['events'], { env, stdio: 'ignore' })
+  await once(child, 'spawn')
+  try {
+    let runtime = ''
+    await eventually('loopctl runs', async () => {
+      const main = (await readFile(`/proc/${child.pid}/cmdline`, 'utf8')).split('\0')[1] ?? ''
+      runtime = await readlink(`/proc/${child.pid}/exe`)
+      return main.endsWith('.js')
+    })
+    return runtime
+  } finally {
+    await end(child)
+  }
+}
+
+async function podmanCommands(workspace: TestWorkspace, container: string): Promise<PodmanCommand[]> {
+  // The network back end and everything else has to be the same as in the daemon's own service.
+  const env = { ...workspace.env, CONTAINERS_CONF: join(workspace.runtimeDir, 'containers.conf') }
+  const command = (...args: string[]) => ({ program: 'podman', args, env })
+  const address = serviceAddress(workspace.service.socketPath)
+  const remote = { label: 'remote', command: (...args: string[]) => command('--remote', '--url', address, ...args) }
+  const local = { label: 'local', command }
+  // Without cgroups of its own, the local podman may be unable to enter a container.
+  const works = await succeeds(local.command('exec', container, 'true'))
+  return works ? [remote, local] : [remote]
+}
+
+async function succeeds(command: Command): Promise<boolean> {
+  try {
+    await follow(command, AbortSignal.timeout(TRY_MS))
+    return true
+  } catch (error) {
+    if (error instanceof Error) return false
+    throw error
+  }
+}
+
+/** Waits until the machine had a moment without us: what was started before must not disturb what is measured next. */
+export async function settle(): Promise<void> {
+  await sleep(500)
+}

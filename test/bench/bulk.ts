@@ -1,0 +1,47 @@
+import { inTurn, type RowPlan, type Side } from './contest.ts'
+import { type Command, follow } from './process.ts'
+
+/** Mebibytes of output. */
+const MEBIBYTES = 200
+const QUICK_MEBIBYTES = 10
+
+/** A side whose command writes this much, and somebody else counts it. */
+function bulkSide(label: string, command: Command, mebibytes: number): Side {
+  const counted = {
+    program: 'sh',
+    args: ['-c', '"$@" | wc -c', 'sh', command.program, ...command.args],
+    env: command.env,
+  }
+  return {
+    label,
+    sample: async (signal) => {
+      const { stdout, end } = await follow(counted, signal)
+      const bytes = Number(stdout)
+      if (bytes !== mebibytes * 2 ** 20) throw new Error(`${label}: ${bytes} bytes of ${mebibytes} MiB arrived`)
+      return bytes / 1e6 / (end / 1000)
+    },
+  }
+}
+
+/** A flood of output, from the start of the command line to the last byte. */
+export const bulk: readonly RowPlan[] = [
+  {
+    group: 'bulk output',
+    name: 'loopctl exec',
+    unit: 'MB/s',
+    better: 'higher',
+    rounds: 3,
+    prepare: async (bed, { quick }) => {
+      const mebibytes = quick ? QUICK_MEBIBYTES : MEBIBYTES
+      const write = ['sh', '-c', `dd if=/dev/zero bs=1M count=${mebibytes} 2>/dev/null`]
+      const { container, id } = bed.loop
+      const sides: [Side, ...Side[]] = [
+        bulkSide('loopctl', bed.loopctl('exec', id, '--', ...write), mebibytes),
+        ...bed.podmans.map(({ label, command }) =>
+          bulkSide(`podman exec (${label})`, command('exec', container, ...write), mebibytes),
+        ),
+      ]
+      return inTurn(sides, { note: `${mebibytes} MiB, all of it arrived` })
+    },
+  },
+]

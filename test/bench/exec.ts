@@ -1,0 +1,66 @@
+import type { Bed } from './bed.ts'
+import { inTurn, type RowPlan, type Side, timed } from './contest.ts'
+import { commandSide, timeToEnd } from './process.ts'
+
+const group = 'exec'
+const unit = 'ms'
+/** The shortest command there is. */
+const COMMAND = ['true']
+const HOST = { program: '/bin/busybox', args: COMMAND }
+
+/** Does something once, or several times at once until the last is done. */
+const atOnce = (count: number, action: () => Promise<unknown>) =>
+  timed(() => Promise.all(Array.from({ length: count }, action)))
+
+const podmanExec = (bed: Bed, count: number): Side[] =>
+  bed.podmans.map(({ label, command }) =>
+    commandSide(`podman exec (${label})`, command('exec', bed.loop.container, ...COMMAND), count),
+  )
+
+const connectionSide = ({ client, loop }: Bed, count: number): Side => ({
+  label: 'one connection',
+  sample: (signal) =>
+    atOnce(count, async () => {
+      const { exitCode } = await client.exec.run({ loop: loop.id, command: COMMAND }, { signal })
+      if (exitCode !== 0) throw new Error(`exec/run: exit code ${exitCode}`)
+    }),
+})
+
+const apiSide = ({ api, loop }: Bed, count: number): Side => ({
+  label: 'API exec',
+  sample: () => atOnce(count, () => api.exec(loop.container, COMMAND)),
+})
+
+const hostSide = (count: number): Side => ({
+  label: 'host spawn',
+  sample: (signal) => atOnce(count, () => timeToEnd(HOST, signal)),
+})
+
+const plans = [
+  { count: 1, suffix: '', connection: 20, cli: 8 },
+  { count: 8, suffix: ', 8 at once', connection: 6, cli: 3 },
+]
+
+/** How long one command in a running loop takes, from the request to its exit code. */
+export const exec: readonly RowPlan[] = plans.flatMap(({ count, suffix, connection, cli }): RowPlan[] => [
+  {
+    group,
+    name: `exec/run${suffix}`,
+    unit,
+    rounds: connection,
+    prepare: async (bed) => inTurn([connectionSide(bed, count), apiSide(bed, count), hostSide(count)]),
+  },
+  {
+    group,
+    name: `loopctl exec${suffix}`,
+    unit,
+    rounds: cli,
+    prepare: async (bed) =>
+      inTurn([
+        commandSide('loopctl', bed.loopctl('exec', bed.loop.id, '--', ...COMMAND), count),
+        ...podmanExec(bed, count),
+        apiSide(bed, count),
+        hostSide(count),
+      ]),
+  },
+])

@@ -1,0 +1,46 @@
+import type { Report } from './bench.ts'
+import type { Figure, Row } from './figure.ts'
+
+const HEAD = ['', 'median', 'p95', 'against', 'median', 'p95', 'ratio', 'difference']
+
+/** The report for people: one Markdown table, a line for each comparison. */
+export function table({ host, rows }: Report): string {
+  const lines = [HEAD, ...rows.flatMap(linesOf)]
+  const widths = HEAD.map((_head, column) => Math.max(3, ...lines.map((line) => line[column]?.length ?? 0)))
+  // The two columns of names are read from the left, figures from the right.
+  const isText = (column: number) => column === 0 || column === 3
+  const cell = (text: string, column: number) =>
+    isText(column) ? text.padEnd(widths[column] ?? 0) : text.padStart(widths[column] ?? 0)
+  const [head = '', ...body] = lines.map((line) => `| ${line.map(cell).join(' | ')} |`)
+  const rule = `|${widths.map((width, column) => `${'-'.repeat(width + 1)}${isText(column) ? '-' : ':'}`).join('|')}|`
+  const notes = rows.flatMap(({ group, name, note }) => (note === null ? [] : [`${group}: ${name}: ${note}`]))
+  return [...describe(host), '', head, rule, ...body, '', ...notes].join('\n')
+}
+
+function describe(host: Report['host']): string[] {
+  const load = (values: readonly number[]) => values.map((value) => value.toFixed(2)).join(' ')
+  return [
+    `loopatd ${host.loopatd}, podman ${host.podman} (command line: ${host.podmanCommands.join(', ')}), Node.js ${host.node}`,
+    `${host.cpus} processors, Linux ${host.kernel}, load average ${load(host.loadBefore)} before, ${load(host.loadAfter)} after`,
+  ]
+}
+
+function linesOf(row: Row): string[][] {
+  const { subject, unit } = row
+  return row.against.map((other, index) => [
+    ...(index === 0 ? [`${row.group}: ${row.name}`, ...medianAndP95(subject, unit)] : ['', '', '']),
+    other.label,
+    ...medianAndP95(other, unit),
+    other.ratio === null ? '–' : `${other.ratio.toFixed(2)}×`,
+    `${other.difference < 0 ? '−' : '+'}${amount(Math.abs(other.difference), unit)}`,
+  ])
+}
+
+function medianAndP95({ median, p95 }: Figure, unit: Row['unit']): string[] {
+  return [amount(median, unit), amount(p95, unit)]
+}
+
+function amount(value: number, unit: Row['unit']): string {
+  const digits = value >= 100 ? 0 : value >= 10 ? 1 : 2
+  return `${value.toFixed(digits)} ${unit}`
+}

@@ -1,0 +1,36 @@
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { Readable } from 'node:stream'
+import { text } from 'node:stream/consumers'
+import { fileURLToPath } from 'node:url'
+import { expect, it } from 'vitest'
+import { skipsPodman } from '../harness/podman.ts'
+
+const START = fileURLToPath(new URL('../bench/start.mjs', import.meta.url))
+
+it.skipIf(skipsPodman())('should measure one row side by side, and print and write it', async () => {
+  const args = ['--quick', '--only=^exec: exec/run$', '--json-fd=3']
+  const child = spawn(process.execPath, [START, ...args], { stdio: ['ignore', 'pipe', 'pipe', 'pipe'] })
+  const { stdout, stderr } = child
+  const json = child.stdio[3]
+  if (stdout === null || stderr === null || !(json instanceof Readable)) throw new Error('there are no pipes')
+  const said = Promise.all([text(stdout), text(stderr), text(json)])
+  const [code] = await once(child, 'close')
+  const [table, progress, figures] = await said
+  expect(code, progress).toBe(0)
+  expect(table).toMatch(/^\| exec: exec\/run +\| +[\d.]+ ms \|.*\| API exec +\|.*×/m)
+  expect(progress).toContain('1/1 exec: exec/run')
+  const number = expect.any(Number)
+  const figure = { median: number, p95: number, min: number, max: number, samples: 2 }
+  const against = ['API exec', 'host spawn'].map((label) => ({ ...figure, label, ratio: number, difference: number }))
+  const subject = { ...figure, label: 'one connection' }
+  const rows = [{ group: 'exec', name: 'exec/run', unit: 'ms', better: 'lower', subject, against, note: null }]
+  const commands = expect.arrayContaining(['remote'])
+  const host = {
+    podman: expect.stringMatching(/^\d/),
+    podmanCommands: commands,
+    cpus: number,
+    loadBefore: expect.any(Array),
+  }
+  expect(JSON.parse(figures)).toMatchObject({ quick: true, host, rows })
+})
