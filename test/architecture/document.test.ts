@@ -2,6 +2,7 @@ import { existsSync, readdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { ERRORS, EXIT, METHODS, NOTIFICATIONS, VERSION } from '@loopatd/protocol'
 import { describe, expect, it } from 'vitest'
+import { ROUTES } from '../../daemon/server/route.ts'
 import { ROOT, read } from './source.ts'
 
 const readme = read('README.md')
@@ -42,6 +43,11 @@ describe('tables', () => {
     const names = Object.keys(table)
     expect(names).toEqual([...names].sort())
     expect(Object.values(table).map((entry) => ('method' in entry ? entry.method : entry.notification))).toEqual(names)
+  })
+
+  it('should be sorted and complete: routes', () => {
+    // The handshake belongs to the session itself.
+    expect(Object.keys(ROUTES)).toEqual(Object.keys(METHODS).filter((name) => name !== 'initialize'))
   })
 
   it('should list the errors of a method sorted and once', () => {
