@@ -102,6 +102,8 @@ export interface WorkspaceOptions {
   readonly config?: string
   /** `false` for tests that make no container: the tiny image is then not imported. */
   readonly image?: boolean
+  /** Base name of the home, which the name of the workspace begins with; default: `ws`. */
+  readonly home?: string
   /** Directory of installed programs; default: those of the checkout. */
   readonly bin?: string
   /** Socket of a podman service of the test's own, for the daemon to use in place of one that it starts itself. */
@@ -117,7 +119,7 @@ export async function makeWorkspace(options: WorkspaceOptions = {}): Promise<Tes
   await Promise.all([access(programs.loopctl), access(programs.loopatd)])
   const image = options.image === false ? 'localhost/none:1' : await ensureImage()
   const root = await mkdtemp(join(tmpdir(), 'e2e-'))
-  const home = join(root, 'ws')
+  const home = join(root, options.home ?? 'ws')
   await mkdir(home, { mode: 0o700 })
   await writeFile(join(home, 'config.toml'), `image.name = "${image}"\n${options.config ?? ''}`)
   const podman = options.podmanSocket === undefined ? {} : { LOOPAT_PODMAN_SOCKET: options.podmanSocket }

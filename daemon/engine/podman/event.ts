@@ -13,6 +13,12 @@ const BACK_OFF_MS = [50, 100, 200, 500, 1000]
  */
 const SILENCE_MS = 2000
 
+/**
+ * How long a request may stay without an answer, in milliseconds, until it is made again: perhaps nobody will ever answer
+ * it, and replay tells what was missed.
+ */
+const RENEW_MS = 8000
+
 /** The Docker-compatible API translates some actions, in some versions. */
 const PODMAN_WORDS = new Map([
   ['die', 'died'],
@@ -41,19 +47,25 @@ async function follow(api: PodmanApi, subscription: Subscription, signal: AbortS
     const before = subscription.connections
     const reason = await followOnce(api, subscription, signal)
     if (signal.aborted) return
-    subscription.disconnected(reason)
+    if (reason !== undefined) subscription.disconnected(reason)
     if (subscription.connections > before) failures = 0
     await sleep(BACK_OFF_MS[Math.min(failures, BACK_OFF_MS.length - 1)])
   }
 }
 
-/** @returns why it ended */
-async function followOnce(api: PodmanApi, subscription: Subscription, signal: AbortSignal): Promise<string> {
+/** @returns why it ended, undefined when it is only to be made again */
+async function followOnce(
+  api: PodmanApi,
+  subscription: Subscription,
+  signal: AbortSignal,
+): Promise<string | undefined> {
   const timer = new AbortController()
   const broken = new AbortController()
   const bothSignals = AbortSignal.any([signal, broken.signal])
   try {
-    void connectAfterSilence(api, subscription, timer.signal)
+    void connectAfterSilence(api, subscription, timer.signal).then((isForgotten) => {
+      if (isForgotten) broken.abort()
+    })
     const stream = await api.stream(subscription.request(), bothSignals)
     timer.abort()
     subscription.connected()
@@ -61,6 +73,7 @@ async function followOnce(api: PodmanApi, subscription: Subscription, signal: Ab
     return 'the event stream ended'
   } catch (error) {
     if (signal.aborted) return 'stopped'
+    if (broken.signal.aborted) return undefined
     if (isEngineError(error)) return error.message
     throw error
   } finally {
@@ -69,15 +82,23 @@ async function followOnce(api: PodmanApi, subscription: Subscription, signal: Ab
   }
 }
 
-async function connectAfterSilence(api: PodmanApi, subscription: Subscription, answered: AbortSignal): Promise<void> {
+/** @returns whether podman is there, and yet left the request without an answer for so long that it is to be made again */
+async function connectAfterSilence(
+  api: PodmanApi,
+  subscription: Subscription,
+  answered: AbortSignal,
+): Promise<boolean> {
   try {
     await sleep(SILENCE_MS, undefined, { signal: answered, ref: false })
     await api.ask({ method: 'GET', path: '/_ping', ok: [200], what: 'ping', repeatable: true, short: true }, answered)
+    if (!answered.aborted) subscription.connected()
+    await sleep(RENEW_MS - SILENCE_MS, undefined, { signal: answered, ref: false })
+    return true
   } catch (error) {
-    if (answered.aborted || isEngineError(error)) return
+    // Without podman, the request ends by itself.
+    if (answered.aborted || isEngineError(error)) return false
     throw error
   }
-  if (!answered.aborted) subscription.connected()
 }
 
 /** What a follower has seen so far. */

@@ -204,7 +204,8 @@ export class PodmanExec implements EngineExec {
 
   /** One look after the end of the stream: by then podman has saved the exit code. Whatever else it says means that it was lost. */
   async #readExit(): Promise<ExecExit> {
-    const state = await this.#inspect()
+    // Without patience: a service that is not there any more broke the connection off, and with it perhaps the output.
+    const state = await this.#inspect('ask')
     if (state === undefined || !state.CanRemove) {
       this.close()
       throw connectionLost(this.#spec)
@@ -231,10 +232,10 @@ export class PodmanExec implements EngineExec {
   }
 
   /** Undefined when podman does not know the command any more, or does not answer. */
-  async #inspect(): Promise<ReturnType<typeof execDetails.parse> | undefined> {
+  async #inspect(how: 'ask' | 'call' = 'call'): Promise<ReturnType<typeof execDetails.parse> | undefined> {
     const what = `inspect ${this.#spec.command[0]}`
     try {
-      const answer = await this.#api.call({
+      const answer = await this.#api[how]({
         method: 'GET',
         path: `/exec${pathOf(this.#id)}/json`,
         ok: [200],

@@ -14,7 +14,7 @@ export interface PodmanEngineOptions {
    * somewhere else. The function may throw an EngineError `unavailable` when there is no service.
    */
   readonly socketPath: string | (() => string)
-  /** How long calls wait for a service that does not answer, in milliseconds; default 10 s. */
+  /** How long calls wait for a service that does not answer, in milliseconds; default 8 s. */
   readonly patienceMs?: number
 }
 
