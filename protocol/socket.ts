@@ -89,23 +89,34 @@ export function workspaceName(home: string, defaultHome: string): string {
   return `${name}-${createHash('sha256').update(home).digest('hex').slice(0, 6)}`
 }
 
-function isPrivateDirectory(path: string, uid: number): boolean {
+/** Whether a path is a real directory of the user's with none of these permission bits. */
+function isOwnDirectory(path: string, uid: number, forbidden: number): boolean {
   const stat = lstatSync(path, { throwIfNoEntry: false })
-  return stat?.isDirectory() === true && stat.uid === uid && (stat.mode & 0o077) === 0
+  return stat?.isDirectory() === true && stat.uid === uid && (stat.mode & forbidden) === 0
 }
 
-/** `$XDG_RUNTIME_DIR`, else the directory that systemd would name, else one of our own under the temporary directory. */
+/**
+ * `$XDG_RUNTIME_DIR`, else the directory that systemd would name, else one of our own under the temporary directory.
+ * @throws LoopatError `config_invalid` when that last one is somebody else's: anybody could listen there in our place
+ */
 function runtimeBase({ env, uid, tmpdir: tmp }: WorkspaceEnvironment): string {
   const named = env.XDG_RUNTIME_DIR
   if (named?.startsWith('/')) return join(named, 'loopat')
   const usual = `/run/user/${uid}`
-  return isPrivateDirectory(usual, uid) ? join(usual, 'loopat') : join(tmp, `loopat-${uid}`)
+  if (isOwnDirectory(usual, uid, 0o077)) return join(usual, 'loopat')
+  const last = join(tmp, `loopat-${uid}`)
+  const isThere = lstatSync(last, { throwIfNoEntry: false }) !== undefined
+  if (!isThere || isOwnDirectory(last, uid, 0o022)) return last
+  throw new LoopatError('config_invalid', `${last} is not a directory of yours alone, so no socket in it is trusted`, {
+    next: 'Set XDG_RUNTIME_DIR to a private directory.',
+    details: { path: last },
+  })
 }
 
 /**
  * Finds the workspace of the environment. Creates nothing.
- * @throws LoopatError `config_invalid` when `LOOPAT_HOME` is not absolute or of no use, or the socket path would be too
- * long
+ * @throws LoopatError `config_invalid` when `LOOPAT_HOME` is not absolute or of no use, the socket path would be too
+ * long, or its directory is somebody else's
  */
 export function findWorkspace(from: WorkspaceEnvironment = processEnvironment()): Workspace {
   const wanted = from.env.LOOPAT_HOME
