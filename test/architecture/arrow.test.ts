@@ -6,7 +6,10 @@ const shown = ({ from, to }: Import) => `${from} → ${to}`
 const within = (path: string, folder: string) => path === folder || path.startsWith(`${folder}/`)
 
 /** Rooms of the daemon that hold use cases. They may know the port and each other's interfaces, never a transport. */
-const SERVICES = ['doctor', 'exec', 'git', 'idle', 'image', 'loop'].map((room) => `daemon/${room}`)
+const SERVICES = ['doctor', 'exec', 'git', 'idle', 'image', 'loop', 'uninstall'].map((room) => `daemon/${room}`)
+
+/** Composition roots of the daemon: what serves a workspace, and what removes one. */
+const ROOTS = ['daemon/main.ts', 'daemon/uninstall-main.ts']
 
 describe('arrows', () => {
   it('should let the contract import nothing of ours but itself', () => {
@@ -78,16 +81,16 @@ describe('arrows', () => {
     expect(wrong.map(shown)).toEqual([])
   })
 
-  it('should let nobody but the composition root see the adapter', () => {
+  it('should let nobody but the composition roots see the adapter', () => {
     const wrong = all.filter(
       ({ from, to }) =>
-        within(to, 'daemon/engine/podman') && !within(from, 'daemon/engine/podman') && from !== 'daemon/main.ts',
+        within(to, 'daemon/engine/podman') && !within(from, 'daemon/engine/podman') && !ROOTS.includes(from),
     )
     expect(wrong.map(shown)).toEqual([])
   })
 
-  it('should let nobody import the composition root or a template', () => {
-    const wrong = all.filter(({ to }) => to === 'daemon/main.ts' || within(to, 'templates'))
+  it('should let nobody import a composition root or a template', () => {
+    const wrong = all.filter(({ to }) => ROOTS.includes(to) || within(to, 'templates'))
     expect(wrong.map(shown)).toEqual([])
   })
 })
@@ -136,7 +139,7 @@ describe('state', () => {
   it('should come from the environment only in the entry points', () => {
     const entries = [
       'client/cli/main.ts',
-      'daemon/main.ts',
+      ...ROOTS,
       // The library's own entry: a program that embeds the client has no root of ours to ask.
       'client/spawn-daemon.ts',
       'protocol/socket.ts',
