@@ -6,7 +6,7 @@ import { PROTOCOL_VERSION, VERSION } from '@loopatd/protocol/version'
 import { LoopatClient, type ServerInfo } from './client.ts'
 import { dial } from './dial.ts'
 import { RpcConnection } from './rpc.ts'
-import { type AutostartOptions, spawnDaemon } from './spawn-daemon.ts'
+import { type AutostartOptions, START_MS, spawnDaemon } from './spawn-daemon.ts'
 
 /** Milliseconds that a daemon may take to answer `initialize`. */
 export const HANDSHAKE_MS = 5000
@@ -19,7 +19,10 @@ export interface ConnectOptions {
   readonly autostart?: boolean | AutostartOptions | undefined
   /** Who connects, for the daemon's log. */
   readonly client?: { readonly name: string; readonly version: string } | undefined
-  /** Milliseconds that the daemon may take to answer the handshake. */
+  /**
+   * Milliseconds that the daemon may take to answer the handshake. Default: {@link HANDSHAKE_MS}; with `autostart` what
+   * a start may take, since a connection to a socket that systemd holds is what starts the daemon behind it.
+   */
   readonly handshakeMs?: number | undefined
 }
 
@@ -59,7 +62,8 @@ async function shakeHands(
   options: ConnectOptions,
   signal?: AbortSignal,
 ): Promise<ServerInfo> {
-  const limitMs = options.handshakeMs ?? HANDSHAKE_MS
+  const mayStart = options.socket === undefined && options.autostart !== undefined && options.autostart !== false
+  const limitMs = options.handshakeMs ?? (mayStart ? START_MS : HANDSHAKE_MS)
   const client = options.client ?? { name: '@loopatd/client', version: VERSION }
   const limit = AbortSignal.timeout(limitMs)
   const either = signal === undefined ? limit : AbortSignal.any([signal, limit])

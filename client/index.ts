@@ -20,3 +20,13 @@ export type { LoopFeature } from './feature/loop.ts'
 export type { NotificationListener, RequestOptions } from './rpc.ts'
 export { type AutostartOptions, findDaemon } from './spawn-daemon.ts'
 export type { RawStream } from './stream.ts'
+export {
+  type Environment,
+  hasManager,
+  installedUnits,
+  isActive,
+  isInstalled,
+  systemctl,
+  type Units,
+  unitsOf,
+} from './systemd.ts'

@@ -8,9 +8,10 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { EXIT, isLoopatError, LoopatError } from '@loopatd/protocol/error'
 import type { Workspace } from '@loopatd/protocol/socket'
 import { dial } from './dial.ts'
+import { installedUnits, systemctl } from './systemd.ts'
 
 /** Milliseconds that a daemon may take until its socket answers. */
-const START_MS = 15_000
+export const START_MS = 15_000
 /** Milliseconds between two looks at the socket. */
 const POLL_MS = 50
 /** Size of the file for the daemon's stderr beyond which it begins anew, in bytes. */
@@ -22,7 +23,7 @@ const TAIL_BYTES = 2000
 export interface AutostartOptions {
   /** Program to start; default: what {@link findDaemon} finds. */
   readonly command?: string | undefined
-  /** Told once, before the daemon is started. */
+  /** Told once, before the daemon is started: the program, or the unit. */
   readonly onStarting?: ((command: string) => void) | undefined
   /** Milliseconds until the daemon must answer. */
   readonly timeoutMs?: number | undefined
@@ -61,8 +62,8 @@ export function findDaemon(env: Readonly<Record<string, string | undefined>> = p
 }
 
 /**
- * Starts the daemon of a workspace, detached, and waits until its socket answers. Clients that do so at the same time
- * all succeed: one daemon wins, the others leave.
+ * Starts the daemon of a workspace and waits until its socket answers: through the user's systemd where the daemon is
+ * installed in it, else detached. Clients that do so at the same time all succeed: one daemon wins, the others leave.
  * @returns a connection to it
  * @throws LoopatError `daemon_unreachable` with the daemon's last words when it ends or does not answer in time
  */
@@ -71,6 +72,12 @@ export async function spawnDaemon(
   options: AutostartOptions = {},
   signal?: AbortSignal,
 ): Promise<Socket> {
+  const units = options.command === undefined ? await installedUnits(workspace, process.env) : undefined
+  if (units !== undefined) {
+    options.onStarting?.(units.service)
+    await systemctl(['start', units.socket, units.service], process.env, signal)
+    return await dial(workspace.socket, signal)
+  }
   const command = options.command ?? findDaemon()
   if (command === undefined) {
     throw new LoopatError('daemon_unreachable', 'no daemon runs, and the program loopatd is not found', {

@@ -3,7 +3,7 @@
  * disposes of what it built in reverse order, within a deadline. Loops outlive it.
  */
 import { userInfo } from 'node:os'
-import { dirname, join } from 'node:path'
+import { dirname } from 'node:path'
 import { parseArgs } from 'node:util'
 import { EXIT, findWorkspace, isLoopatError, LoopatError, VERSION, type Workspace } from '@loopatd/protocol'
 import { type Config, readConfig } from './config.ts'
@@ -22,14 +22,16 @@ import { LeaseRegister } from './idle/lease.ts'
 import { ImageService } from './image/image-service.ts'
 import { systemClock } from './lib/clock.ts'
 import { Lifetime } from './lib/lifetime.ts'
-import { tryLock } from './lock.ts'
+import { takeLocks } from './lock.ts'
 import { type Logger, logLevel, openLog } from './log.ts'
 import { LoopService } from './loop/loop-service.ts'
 import { LoopStore } from './loop/loop-store.ts'
-import { findTemplates, type Paths, pathsOf, prepareHome } from './paths.ts'
+import { findTemplates, lockPaths, type Paths, pathsOf, prepareHome } from './paths.ts'
 import { EventHub } from './server/event-hub.ts'
+import { callSelf } from './server/self-call.ts'
 import { createServer } from './server/server.ts'
 import { prepareRuntimeDir } from './server/socket.ts'
+import { type Handover, ServiceManager, takeHandover } from './service-manager.ts'
 
 /** Milliseconds until a shutdown that hangs is given up, on top of the drain deadline. */
 const SHUTDOWN_MS = 15_000
@@ -56,6 +58,8 @@ interface Ground {
   readonly config: Config
   readonly log: Logger
   readonly lifetime: Lifetime
+  /** What the service manager gave, if there is one. */
+  readonly handover: Handover
   /** Whether the home did not exist before this start. */
   readonly homeIsNew: boolean
 }
@@ -72,20 +76,7 @@ function runtimeCheck(): void {
 async function takeWorkspace(workspace: Workspace, paths: Paths, lifetime: Lifetime): Promise<{ isNew: boolean }> {
   prepareRuntimeDir(paths.runtime)
   const home = await prepareHome(paths)
-  for (const path of [`${paths.socket}.lock`, join(paths.home, '.lock')]) {
-    const lock = await tryLock(path)
-    if (lock === undefined) {
-      throw new LoopatError(
-        'already_running',
-        `another daemon serves the workspace ${workspace.name} (${paths.home})`,
-        {
-          next: 'Use it, or stop it first: loopctl daemon stop',
-          details: { lock: path },
-        },
-      )
-    }
-    lifetime.add(() => lock.release())
-  }
+  await takeLocks(lockPaths(paths), workspace, lifetime)
   return home
 }
 
@@ -208,6 +199,15 @@ function buildDoctor({ paths, config }: Ground, rooms: Rooms): DoctorService {
   })
 }
 
+function buildManager({ handover, log }: Ground): ServiceManager {
+  return new ServiceManager({
+    handover,
+    env: helperEnvironment(),
+    clock: systemClock,
+    log: log.child({ room: 'service-manager' }),
+  })
+}
+
 /** Serves until it is told to stop. */
 async function serve(ground: Ground, stop: AbortController): Promise<void> {
   const { workspace, paths, config, log, lifetime } = ground
@@ -237,11 +237,16 @@ async function serve(ground: Ground, stop: AbortController): Promise<void> {
   await rooms.repos.sweep()
   await openEngine(rooms)
   await rooms.loop.open()
-  await server.listen(paths.socket)
+  await server.listen({ path: paths.socket, descriptor: ground.handover.descriptor })
+  const manager = lifetime.add(buildManager(ground))
+  await manager.ready()
+  // A daemon that stops takes no calls; it still gives signs of life.
+  manager.watch(async (signal) => (stop.signal.aborted ? undefined : await callSelf(paths.socket, signal)))
   log.info({ socket: paths.socket, version: VERSION, node: process.versions.node }, 'ready')
   process.stdout.write(`loopatd ${VERSION} serves ${workspace.name} on ${paths.socket}\n`)
   await new Promise<void>((resolve) => stop.signal.addEventListener('abort', () => resolve(), { once: true }))
   log.info({ reason: String(stop.signal.reason) }, 'stopping')
+  await manager.stopping(config.daemon.drain_seconds * 1000 + 2 * SHUTDOWN_MS)
   await server.close(config.daemon.drain_seconds * 1000)
   if (config.daemon.stop_loops) await rooms.loop.stopAll(STOP_GRACE_SECONDS, AbortSignal.timeout(SHUTDOWN_MS))
 }
@@ -263,6 +268,8 @@ function handleDefects(log: Logger): void {
 
 async function run(): Promise<void> {
   runtimeCheck()
+  // First of all: no program that is started may believe that the service manager means it.
+  const handover = takeHandover(process.env, process.pid)
   // The home is 0700; inside of it, a sandbox's other users must be able to read what git checks out.
   process.umask(0o022)
   const level = logLevel(process.env.LOOPAT_LOG_LEVEL)
@@ -277,7 +284,7 @@ async function run(): Promise<void> {
     handleDefects(log)
     try {
       const config = await readConfig(paths.config)
-      await serve({ workspace, paths, config, log, lifetime, homeIsNew }, stop)
+      await serve({ workspace, paths, config, log, lifetime, handover, homeIsNew }, stop)
     } catch (err) {
       log.error({ err }, 'the daemon ends')
       throw err

@@ -8,7 +8,7 @@ import { encodeMessage } from './message-writer.ts'
 import type { Services } from './services.ts'
 import { daemonStopping, Session, type SessionContext } from './session.ts'
 import { sniff } from './sniff.ts'
-import { type Listening, listenOn } from './socket.ts'
+import { type Listening, type ListenTarget, listenOn } from './socket.ts'
 import { StreamRegister } from './stream-register.ts'
 import { toWire } from './wire-error.ts'
 
@@ -37,10 +37,10 @@ export interface ServerOptions {
 /** A server; see {@link createServer}. */
 export interface Server {
   /**
-   * Listens on a path; the caller has prepared its directory and holds the workspace's lock.
+   * Listens; the caller has prepared the directory and holds the workspace's lock.
    * @throws LoopatError `config_invalid`, `storage_failed`
    */
-  listen(path: string): Promise<void>
+  listen(target: ListenTarget): Promise<void>
   /**
    * Accepts nothing more, waits until requests in flight are answered, cancels the rest, ends all connections. New
    * requests are answered with `daemon_stopping` meanwhile. Idempotent.
@@ -80,8 +80,8 @@ class SocketServer implements Server {
     return this.#sockets.size
   }
 
-  async listen(path: string): Promise<void> {
-    this.#listening = await listenOn(this.#server, { path })
+  async listen(target: ListenTarget): Promise<void> {
+    this.#listening = await listenOn(this.#server, target)
   }
 
   close(deadlineMs: number): Promise<void> {

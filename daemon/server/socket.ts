@@ -7,10 +7,18 @@ import { LoopatError, MAX_SOCKET_PATH_BYTES } from '@loopatd/protocol'
 /** Name under which a socket is made before it takes its place; shorter than that of the socket itself. */
 const NEW_SOCKET = '.new.sock'
 
-/** Where a server listens. A descriptor that was opened by somebody else will be another way. */
+/** Connections that may wait to be accepted, before the kernel's own limit; as many as systemd asks for. */
+const BACKLOG = 4096
+
+/** Where a server listens. */
 export interface ListenTarget {
   /** Absolute path; its directory must be prepared and the caller must hold the workspace's lock. */
   readonly path: string
+  /**
+   * A socket on that path that a service manager listens on already. Clients that connected before the daemon started
+   * wait in it. It is used as long as the path leads to a socket, and belongs to the manager.
+   */
+  readonly descriptor?: number | undefined
 }
 
 /** A socket that is listened on. */
@@ -56,12 +64,12 @@ export function prepareRuntimeDir(path: string, uid: number = process.geteuid?.(
 }
 
 /**
- * Listens on a path. The socket is made beside it, with mode 0600, and then moved there: it replaces what a crashed
- * daemon left behind, it is never open to others, and closing the server does not remove the path, which may be
- * another daemon's by then.
+ * Listens on a descriptor that is given, else on the path. There the socket is made beside it, with mode 0600, and then
+ * moved there: it replaces what a crashed daemon left behind, it is never open to others, and closing the server does
+ * not remove the path, which may be another daemon's by then.
  * @throws LoopatError `config_invalid` for a path that is too long, `storage_failed` for one that is taken by a file
  */
-export async function listenOn(server: Server, { path }: ListenTarget): Promise<Listening> {
+export async function listenOn(server: Server, { path, descriptor }: ListenTarget): Promise<Listening> {
   const bytes = Buffer.byteLength(path)
   if (bytes > MAX_SOCKET_PATH_BYTES) {
     throw new LoopatError(
@@ -72,6 +80,11 @@ export async function listenOn(server: Server, { path }: ListenTarget): Promise<
   }
   const old = lstatSync(path, { throwIfNoEntry: false })
   if (old !== undefined && !old.isSocket()) throw refuse(path, 'it exists and is not a socket')
+  // A path that was removed leads nobody to the manager's socket any more: then one of our own takes its place.
+  if (descriptor !== undefined && old !== undefined) {
+    await adopt(server, descriptor)
+    return { remove: () => undefined }
+  }
   const made = join(dirname(path), NEW_SOCKET)
   rmSync(made, { force: true })
   await bind(server, made)
@@ -81,13 +94,26 @@ export async function listenOn(server: Server, { path }: ListenTarget): Promise<
   return { remove: () => removeIfOurs(path, { dev, ino }) }
 }
 
+/** @throws LoopatError `storage_failed` for a descriptor that is no listening socket */
+function adopt(server: Server, descriptor: number): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const onError = (cause: Error) =>
+      reject(new LoopatError('storage_failed', `descriptor ${descriptor} cannot be listened on`, { cause }))
+    server.once('error', onError)
+    server.listen({ fd: descriptor, backlog: BACKLOG }, () => {
+      server.off('error', onError)
+      resolve()
+    })
+  })
+}
+
 /** Binds with a umask that keeps others out from the first moment; binding happens before `listen` returns. */
 function bind(server: Server, path: string): Promise<void> {
   return new Promise((resolve, reject) => {
     server.once('error', reject)
     const umask = process.umask(0o077)
     try {
-      server.listen({ path }, () => {
+      server.listen({ path, backlog: BACKLOG }, () => {
         server.off('error', reject)
         resolve()
       })

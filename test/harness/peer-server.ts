@@ -112,7 +112,7 @@ export async function startServer(
     checkResults: true,
     ...options,
   })
-  await server.listen(path)
+  await server.listen({ path })
   return {
     path,
     server,

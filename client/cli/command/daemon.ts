@@ -1,20 +1,16 @@
-import { setTimeout as sleep } from 'node:timers/promises'
+import type { Units } from '@loopatd/client'
 import type { ResultOf } from '@loopatd/protocol'
-import { isLoopatError, LoopatError } from '@loopatd/protocol/error'
 import type { Command } from 'commander'
 import type { Context } from '../context.ts'
 import { type Cell, table } from '../table.ts'
 import { age, bytes } from '../text.ts'
+import { addInstallCommands } from './daemon-install.ts'
 import { addLogsCommand } from './daemon-logs.ts'
-
-/** Longest time a daemon may take to leave: beyond its own drain deadline, in milliseconds. */
-const STOP_MS = 60_000
-/** Between two looks at whether it has left, in milliseconds. */
-const POLL_MS = 50
+import { stopBackground } from './daemon-stop.ts'
 
 type Status = ResultOf<'daemon/status'>
 
-/** `loopctl daemon` */
+/** `loopctl daemon`. Where the daemon is installed in systemd, that starts and stops it. */
 export function configure(command: Command, context: Context): void {
   command
     .command('status')
@@ -32,10 +28,8 @@ export function configure(command: Command, context: Context): void {
   command
     .command('restart')
     .description('stop and start the daemon; loops keep running')
-    .action(async () => {
-      await stop(context)
-      await start(context)
-    })
+    .action(() => restart(context))
+  addInstallCommands(command, context)
   addLogsCommand(command, context)
 }
 
@@ -78,49 +72,35 @@ async function start(context: Context): Promise<void> {
   context.output.line(String(pid))
 }
 
-/** Stops the daemon and waits until its process is gone: only then may another have the workspace. */
+/** The units that run the daemon, when systemd does. Loaded late: most commands do not ask. */
+async function unitsThatRun(context: Context): Promise<Units | undefined> {
+  const { installedUnits } = await import('@loopatd/client')
+  return await installedUnits(await context.workspace(), context.env)
+}
+
 async function stop(context: Context): Promise<void> {
-  const pid = await askToStop(context)
-  if (pid === undefined) {
-    context.output.note('No daemon runs.')
-    return
-  }
-  const deadline = performance.now() + STOP_MS
-  while (isAlive(pid)) {
-    if (performance.now() > deadline) {
-      throw new LoopatError('daemon_unreachable', `the daemon (pid ${pid}) does not end`, {
-        next: `See what it waits for with: loopctl daemon logs; end it with: kill -9 ${pid}`,
-      })
-    }
-    await sleep(POLL_MS, undefined, { signal: context.signal })
-  }
+  const wasUnit = await stopUnits(context)
+  if (!(await stopBackground(context)) && !wasUnit) context.output.note('No daemon runs.')
 }
 
-/** @returns the process that has been asked, or undefined when no daemon runs */
-async function askToStop(context: Context): Promise<number | undefined> {
-  const { signal } = context
-  let pid: number | undefined
-  try {
-    await context.withClient(
-      async (client) => {
-        pid = (await client.daemon.status({ signal })).pid
-        await client.daemon.shutdown({ signal })
-      },
-      { start: false },
-    )
-  } catch (error) {
-    // One that leaves before it has answered does what it was asked for.
-    if (!isLoopatError(error, 'daemon_unreachable')) throw error
-  }
-  return pid
+/** The socket, too: it would start the daemon again with the next client. @returns whether the service was active */
+async function stopUnits(context: Context): Promise<boolean> {
+  const units = await unitsThatRun(context)
+  if (units === undefined) return false
+  const { isActive, systemctl } = await import('@loopatd/client')
+  const wasActive = await isActive(units.service, context.env)
+  await systemctl(['stop', units.socket, units.service], context.env, context.signal)
+  return wasActive
 }
 
-function isAlive(pid: number): boolean {
-  try {
-    process.kill(pid, 0)
-    return true
-  } catch (error) {
-    if (error instanceof Error && 'code' in error && error.code === 'ESRCH') return false
-    throw error
+/** systemd keeps the socket meanwhile, so that no client is refused. */
+async function restart(context: Context): Promise<void> {
+  const units = await unitsThatRun(context)
+  const { isActive, systemctl } = await import('@loopatd/client')
+  if (units !== undefined && (await isActive(units.service, context.env))) {
+    await systemctl(['restart', units.service], context.env, context.signal)
+  } else {
+    await stop(context)
   }
+  await start(context)
 }

@@ -36,7 +36,7 @@ describe('completion', () => {
     [['--v'], ['--version']],
     [
       ['daemon', ''],
-      ['status', 'start', 'stop', 'restart', 'logs', 'help'],
+      ['status', 'start', 'stop', 'restart', 'install', 'uninstall', 'logs', 'help'],
     ],
     [['daemon', 'l'], ['logs']],
     [['daemon', 'logs', '--f'], ['--follow']],
