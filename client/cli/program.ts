@@ -47,6 +47,11 @@ const COMMANDS: readonly CommandEntry[] = [
   { name: 'start', summary: 'start loops', load: () => import('./command/loop-start.ts') },
   { name: 'stop', summary: 'stop loops', load: () => import('./command/loop-stop.ts') },
   { name: 'unarchive', summary: 'bring archived loops back', load: () => import('./command/loop-unarchive.ts') },
+  {
+    name: 'uninstall',
+    summary: 'remove the workspace from this machine',
+    load: () => import('./command/uninstall.ts'),
+  },
   { name: 'version', summary: 'print the version', load: () => import('./command/version.ts') },
 ]
 

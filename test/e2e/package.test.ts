@@ -1,4 +1,5 @@
 import { execFile } from 'node:child_process'
+import { existsSync } from 'node:fs'
 import { cp, mkdir, mkdtemp, readdir, readFile, realpath, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { basename, join } from 'node:path'
@@ -29,13 +30,14 @@ describe('the packages', () => {
       found.push(...files.filter((file) => !/^node_modules\b/.test(file)).map((file) => `${name}/${file}`))
     }
     for (const name of PACKAGES) expect(found).toContain(`${name}/LICENSE`)
+    expect(found).toContain('daemon/systemd/loopatd@.socket')
     expect(found).toContain('daemon/templates/config.toml')
     expect(found).toContain('daemon/templates/sandbox/files/etc/sudoers.d/loopat')
     expect(found.filter((file) => /(?<!\.d)\.ts$|\.map$|\.tsbuildinfo$|\/test\//.test(file))).toEqual([])
     expect(found.filter((file) => /^daemon\/.*\.d\.ts$/.test(file))).toEqual([])
   })
 
-  it('should give a machine without the clone a loopctl that makes loops', async () => {
+  it('should give a machine without the clone a loopctl that makes loops, and takes itself away', async () => {
     const bin = join(directory, 'prefix/bin')
     await using workspace = await makeWorkspace({ bin })
     expect(await workspace.ok('version')).toBe(`loopctl ${VERSION}`)
@@ -45,6 +47,9 @@ describe('the packages', () => {
     expect(await workspace.ok('exec', 'packed', 'echo', 'works')).toBe('works')
     const command = await readFile(`/proc/${await workspace.daemonPid()}/cmdline`, 'utf8')
     expect(command).toContain(`${await realpath(join(directory, 'prefix'))}/`)
+    const { verdicts } = await workspace.json<{ verdicts: { removed: boolean }[] }>('uninstall', '--yes')
+    expect(verdicts.map(({ removed }) => removed)).toEqual([true, true, true, true, true])
+    expect(existsSync(workspace.home)).toBe(false)
   })
 
   it('should be gone after npm uninstall', async () => {
@@ -64,7 +69,7 @@ async function packAll(directory: string): Promise<string[]> {
   const packed = join(directory, 'packed')
   await mkdir(packed)
   const filter = (source: string) => basename(source) !== 'node_modules'
-  for (const part of ['LICENSE', 'package.json', 'templates', ...PACKAGES]) {
+  for (const part of ['LICENSE', 'package.json', 'systemd', 'templates', ...PACKAGES]) {
     await cp(join(ROOT, part), join(copy, part), { recursive: true, filter })
   }
   await npm(copy, ['pack', '--workspaces', `--pack-destination=${packed}`])
