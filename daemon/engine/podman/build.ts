@@ -85,6 +85,8 @@ async function run({ api, spec, temporary, log, onProgress }: Run, signal?: Abor
       rm: true,
       forcerm: true,
       labels: JSON.stringify(spec.labels),
+      // From podman 5 on, `labels` are those of the finished image alone; podman 4 does not know this word.
+      layerLabel: toFilter(spec.labels),
       buildargs: JSON.stringify(spec.buildArgs),
       // Needs neither a device nor a helper process for each step.
       networkmode: 'host',

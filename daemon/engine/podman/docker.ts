@@ -3,12 +3,15 @@ import type { Duplex, Readable } from 'node:stream'
 import type Dockerode from 'dockerode'
 import { EngineError } from '../engine.ts'
 
+/** Words of a query; a list stands for the same word several times. */
+export type Query = Readonly<Record<string, string | number | boolean | readonly string[] | undefined>>
+
 /** One request to podman's API. */
 export interface ApiRequest {
   readonly method: 'GET' | 'POST' | 'DELETE'
   /** Path without query; parts that come from outside are encoded with {@link pathOf}. */
   readonly path: string
-  readonly query?: Readonly<Record<string, string | number | boolean | undefined>>
+  readonly query?: Query
   /** Sent as JSON. */
   readonly body?: object
   /** Sent as a tar instead of a body. A stream that fails breaks the request off. */
@@ -201,8 +204,10 @@ function parse(answer: Buffer): unknown {
   }
 }
 
-function queryOf(query: Readonly<Record<string, string | number | boolean | undefined>>): string {
+function queryOf(query: Query): string {
   const search = new URLSearchParams()
-  for (const [name, value] of Object.entries(query)) if (value !== undefined) search.set(name, `${value}`)
+  for (const [name, value] of Object.entries(query)) {
+    for (const each of [value].flat()) if (each !== undefined) search.append(name, `${each}`)
+  }
   return search.toString()
 }
