@@ -3,6 +3,7 @@ import { randomBytes } from 'node:crypto'
 import { readdir, stat } from 'node:fs/promises'
 import { Readable } from 'node:stream'
 import { buffer } from 'node:stream/consumers'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import type { BuildSpec } from '../../daemon/engine/engine.ts'
 import { createPodmanEngine } from '../../daemon/engine/podman/podman-engine.ts'
@@ -81,6 +82,22 @@ describe.skipIf(skipsPodman())('builds', () => {
     await createPodmanEngine({ socketPath: podman.socketPath }).image.cleanUp()
     expect(await inventory()).toEqual(before)
     expect(await podman.engine.image.inspect(spec.tag)).toBeUndefined()
+  })
+
+  it('should not be disturbed by a daemon that starts beside it and cleans up', async () => {
+    const { podman } = subject()
+    const spec = buildSpec(['RUN echo one > /tmp/one', 'RUN sleep 2; echo two > /tmp/two', 'RUN cat /tmp/one /tmp/two'])
+    const others: Promise<number>[] = []
+    const building = podman.engine.image.build(spec, ({ message }) => {
+      // Made anew, it knows nothing of the build.
+      const other = () => createPodmanEngine({ socketPath: podman.socketPath }).image.cleanUp()
+      if (message.startsWith('RUN sleep')) others.push(sleep(500).then(other))
+    })
+    const { id } = await building
+    expect(await Promise.all(others)).toHaveLength(1)
+    expect((await podman.engine.image.inspect(spec.tag))?.id).toBe(id)
+    await podman.engine.image.untag(spec.tag)
+    await podman.engine.image.cleanUp()
   })
 
   it('should not fetch a base image that a local name lacks', async () => {

@@ -32,9 +32,12 @@ export async function removeBuildFiles(directory = DIRECTORY): Promise<number> {
   return removed
 }
 
-/** Start of the oldest running maker, in milliseconds since the epoch; now when there is none. */
-async function oldestMakerMs(): Promise<number> {
-  const bootSeconds = Number(/^btime (\d+)$/m.exec(await readFile('/proc/stat', 'utf8'))?.[1])
+/**
+ * Start of the oldest podman or buildah of this user that runs, in milliseconds since the epoch; now when there is
+ * none.
+ */
+export async function oldestMakerMs(): Promise<number> {
+  const boot = await bootMs()
   let oldest = Date.now()
   for (const pid of await readdir('/proc')) {
     if (!/^\d+$/.test(pid)) continue
@@ -45,9 +48,16 @@ async function oldestMakerMs(): Promise<number> {
     if (!MAKERS.has(name) || fields[0] === 'Z') continue
     const owner = await unless(lstat(`/proc/${pid}`), 'ENOENT', 'ESRCH')
     if (owner?.uid !== process.getuid?.()) continue
-    oldest = Math.min(oldest, (bootSeconds + Number(fields[19]) / TICKS) * 1000)
+    oldest = Math.min(oldest, boot + (Number(fields[19]) / TICKS) * 1000)
   }
   return oldest
+}
+
+/** The boot time has whole seconds only. The time since then is finer, but where it is made up it need not match. */
+async function bootMs(): Promise<number> {
+  const seconds = Number(/^btime (\d+)$/m.exec(await readFile('/proc/stat', 'utf8'))?.[1]) * 1000
+  const fine = Date.now() - Number.parseFloat(await readFile('/proc/uptime', 'utf8')) * 1000
+  return Math.min(Math.max(fine, seconds), seconds + 1000)
 }
 
 /** Podman leaves directories that not even their owner may enter. */

@@ -1,11 +1,14 @@
 import { access } from 'node:fs/promises'
 import { BUILD_REPO, type BuildDeps } from './build.ts'
-import { removeBuildFiles } from './build-files.ts'
+import { oldestMakerMs, removeBuildFiles } from './build-files.ts'
 import { splitName } from './image-name.ts'
 import { listWorkingContainers, removeWorkingContainer } from './working-container.ts'
 
 /** The label that every image of ours carries, and with it every layer of its build. */
 const OUR_LABEL = 'loopat.content-hash'
+
+/** No build takes so long, in milliseconds. */
+const LONGEST_BUILD_MS = 6 * 3_600_000
 
 /** Repositories of ours. */
 const OUR_IMAGES = 'localhost/loopat-'
@@ -14,7 +17,8 @@ const OUR_IMAGES = 'localhost/loopat-'
  * Removes what builds left that were interrupted by the end of a daemon or of podman: working containers made from
  * images of ours, names of builds whose daemon is gone, nameless layers with our label that nothing uses, and files
  * that only podman itself could still have needed.
- * @param beforeMs only working containers older than this, in milliseconds since the epoch: younger ones may be at work
+ * @param beforeMs only working containers older than this, in milliseconds since the epoch, and older than any podman
+ * that could still be at work in them, perhaps for another workspace
  * @returns how many things were removed
  */
 export async function cleanUpBuilds(
@@ -23,10 +27,11 @@ export async function cleanUpBuilds(
   signal?: AbortSignal,
 ): Promise<number> {
   let removed = 0
+  const youngestMs = Math.min(beforeMs, Math.max(await oldestMakerMs(), Date.now() - LONGEST_BUILD_MS))
   const layers = new Set((await images.listDangling([OUR_LABEL], signal)).map(({ id }) => id))
   for (const found of await listWorkingContainers(api, signal)) {
     const isOurs = found.image.startsWith(OUR_IMAGES) || layers.has(found.imageId)
-    if (!isOurs || found.createdMs >= beforeMs) continue
+    if (!isOurs || found.createdMs >= youngestMs) continue
     if (await removeWorkingContainer(api, found.id, signal)) removed += 1
   }
   for (const tag of await listAbandonedNames({ api, images }, signal)) {
