@@ -23,7 +23,8 @@ PACKAGES_PODMAN5="passt:pasta nftables:nft"
 # With systemd as init, a user without a graphical session has a message bus only through this one.
 PACKAGES_SYSTEMD="dbus-user-session:/usr/lib/systemd/user/dbus.socket"
 PACKAGES_TESTS="openssh-server:/usr/sbin/sshd openssl:openssl zsh:zsh fish:fish
-  debian-archive-keyring:/usr/share/keyrings/debian-archive-keyring.gpg"
+  debian-archive-keyring:/usr/share/keyrings/debian-archive-keyring.gpg
+  systemd:/lib/systemd/systemd dbus-user-session:/usr/lib/systemd/user/dbus.socket"
 
 tests='' user=''
 while [ $# -gt 0 ]; do

@@ -28,6 +28,7 @@ remove_user() {
   case $1:$home in loopat-test-*:/*/loopat-test-*) ;; *) die "$1 is no throw-away user" ;; esac
   if [ -e "/var/lib/systemd/linger/$1" ]; then loginctl disable-linger "$1" || :; fi
   end_processes "$1"
+  [ ! -d "$home/bed" ] || sh test/harness/systemd-bed.sh --remove "$1" || warn "a cgroup of $1 could not be removed"
   uids_of "$1" | while read -r first last; do
     find /tmp /var/tmp /dev/shm -xdev -mindepth 1 -maxdepth 1 -uid "+$((first - 1))" -uid "-$((last + 1))" \
       -exec rm -rf --one-file-system {} +
@@ -57,13 +58,38 @@ make_test_user() {
   tar -cf - . | (cd "/home/$name" && as_user "$name" sh -c 'umask 022 && mkdir tmp loopatd && tar -xf - -C loopatd')
 }
 
-# with_test_user COMMAND...: root runs COMMAND as a throw-away user, in that user's own copy of this checkout. Exits with
-# the command's code. Call it last.
-with_test_user() {
-  make_test_user
+# boot_bed: root boots a `systemd --user` for $name, which ends with the user, and sets $bed to its directory. Where that
+# is not possible $bed is empty, and the suite that needs it is left out, with a warning; in CI that is an error.
+boot_bed() {
+  bed=$(user_field "$name" 6)/bed
+  sh test/harness/systemd-bed.sh "$name" "$bed" &
+  bed_pid=$!
+  for _ in $(seq 150); do
+    [ ! -e "$bed/ready" ] || return 0
+    kill -0 "$bed_pid" 2>/dev/null || break
+    sleep 0.1
+  done
+  bed=''
+  no_bed "no systemd could be booted here, for the reason above"
+}
+
+# no_bed REASON: the suite that needs a systemd is left out.
+no_bed() {
+  [ -z "${CI-}" ] || die "the suite \`systemd\` cannot run: $1"
+  warn "the suite \`systemd\` is left out: $1"
+}
+
+# as_test_user COMMAND...: root runs COMMAND as $name, in that user's own copy of this checkout.
+as_test_user() {
   home=$(user_field "$name" 6)
   say "everything else runs as $name"
   # In the background, so that a signal ends the wait at once, and the clean-up then ends the command.
-  (cd "$home/loopatd" && as_user "$name" TMPDIR="$home/tmp" "$@") &
+  (cd "$home/loopatd" && as_user "$name" TMPDIR="$home/tmp" LOOPAT_TEST_BED="${bed-}" "$@") &
   wait $!
+}
+
+# with_test_user COMMAND...: root runs COMMAND as a throw-away user. Exits with the command's code. Call it last.
+with_test_user() {
+  make_test_user
+  as_test_user "$@"
 }

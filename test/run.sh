@@ -20,5 +20,11 @@ npm run --silent lint
 say "types and build"
 npm run --silent typecheck
 
-set -- sh test/suites.sh 'unit podman' "$@"
-if is_root; then with_test_user "$@"; else "$@"; fi
+if is_root; then
+  make_test_user
+  boot_bed
+  as_test_user sh test/suites.sh "unit podman${bed:+ systemd}" "$@"
+else
+  no_bed "booting one for a test needs root"
+  sh test/suites.sh 'unit podman' "$@"
+fi

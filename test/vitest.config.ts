@@ -14,6 +14,9 @@ const alias = [
 /** Suites that need a real rootless podman; see `test/harness`. */
 const podman = ['test/podman/**/*.test.ts', 'test/e2e/**/*.test.ts', 'test/contract/podman.test.ts']
 
+/** Suites that need a real `systemd --user`; see `test/harness/systemd-bed.sh`. */
+const systemd = ['test/systemd/**/*.test.ts']
+
 export default defineConfig({
   root,
   resolve: { alias },
@@ -22,11 +25,15 @@ export default defineConfig({
     projects: [
       {
         extends: true,
-        test: { name: 'unit', include: ['test/**/*.test.ts'], exclude: podman, testTimeout: 10_000 },
+        test: { name: 'unit', include: ['test/**/*.test.ts'], exclude: [...podman, ...systemd], testTimeout: 10_000 },
       },
       {
         extends: true,
         test: { name: 'podman', include: podman, fileParallelism: false, testTimeout: 120_000, hookTimeout: 300_000 },
+      },
+      {
+        extends: true,
+        test: { name: 'systemd', include: systemd, fileParallelism: false, testTimeout: 120_000, hookTimeout: 60_000 },
       },
     ],
   },

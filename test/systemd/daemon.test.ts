@@ -1,0 +1,209 @@
+import { existsSync, lstatSync } from 'node:fs'
+import { mkdtemp, readdir, readFile, realpath, rm, symlink, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { connect } from '@loopatd/client'
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { createPodmanEngine } from '../../daemon/engine/podman/podman-engine.ts'
+import { smallImage } from '../harness/podman.ts'
+import { SystemdWorkspace, testBed } from '../harness/systemd.ts'
+import { eventually } from '../harness/workspace.ts'
+
+let bed: string
+let own: SystemdWorkspace
+
+beforeAll(async () => {
+  bed = await testBed()
+  own = new SystemdWorkspace(bed)
+  await own.ok('daemon', 'install')
+})
+
+afterAll(() => own.remove())
+
+/** A workspace in a home of its own, with an installed daemon. */
+async function makeOther(): Promise<SystemdWorkspace & AsyncDisposable & { directory: string }> {
+  const directory = await mkdtemp(join(bed, 'home with % and " '))
+  const workspace = new SystemdWorkspace(bed, join(directory, 'ws'))
+  await workspace.ok('daemon', 'install')
+  return Object.assign(workspace, {
+    directory,
+    [Symbol.asyncDispose]: async () => {
+      await workspace.remove()
+      await rm(directory, { recursive: true })
+    },
+  })
+}
+
+/** Finds a program in PATH. */
+async function which(name: string): Promise<string> {
+  const found = (process.env.PATH ?? '').split(':').find((directory) => existsSync(join(directory, name)))
+  if (found === undefined) throw new Error(`${name} is not installed`)
+  return await realpath(join(found, name))
+}
+
+const mode = (path: string) => (lstatSync(path).mode & 0o777).toString(8)
+
+describe('the installed daemon', () => {
+  it('should be ready when systemd says that it runs, on the socket of systemd', async () => {
+    expect(await own.property('ActiveState')).toBe('active')
+    expect(await own.property('ActiveState', own.socket)).toBe('active')
+    expect(await own.answeringPid()).toBe(await own.mainPid())
+    expect([mode(own.workspace.socket), mode(own.workspace.runtimeDir)]).toEqual(['600', '700'])
+  })
+
+  it('should be installed a second time without a restart', async () => {
+    const pid = await own.mainPid()
+    expect(await own.ok('daemon', 'install')).toBe(own.service)
+    expect(await own.answeringPid()).toBe(pid)
+  })
+
+  it('should keep its socket while it restarts, and give it up when it is stopped', async () => {
+    const { ino } = lstatSync(own.workspace.socket)
+    const pid = await own.answeringPid()
+    const next = Number(await own.ok('daemon', 'restart'))
+    expect(next).not.toBe(pid)
+    expect(await own.mainPid()).toBe(next)
+    expect(lstatSync(own.workspace.socket).ino).toBe(ino)
+    await own.ok('daemon', 'stop')
+    expect(await own.property('ActiveState')).toBe('inactive')
+    expect(existsSync(own.workspace.socket)).toBe(false)
+    expect((await own.loopctl('daemon', 'status')).code).toBe(6)
+    expect((await own.loopctl('daemon', 'stop')).stderr).toBe('No daemon runs.\n')
+  })
+
+  it('should be started through systemd by a client that finds none', async () => {
+    await own.ok('ls')
+    expect(await own.answeringPid()).toBe(await own.mainPid())
+  })
+
+  it('should be started by the first of 200 clients, and serve them all', async () => {
+    await own.systemctl('stop', own.service)
+    expect(await own.mainPid()).toBe(0)
+    const { socket } = own.workspace
+    const clients = Array.from({ length: 200 }, async () => {
+      await using client = await connect({ socket, handshakeMs: 30_000 })
+      return (await client.daemon.status()).pid
+    })
+    const [listed, ...pids] = await Promise.all([own.loopctl('ls'), ...clients])
+    expect(listed).toMatchObject({ code: 0 })
+    expect(new Set(pids)).toEqual(new Set([await own.mainPid()]))
+  })
+
+  it('should end a second daemon of the same home, and go on itself', async () => {
+    const pid = await own.mainPid()
+    const { code, stderr } = await own.loopatd()
+    expect(code).toBe(4)
+    expect(stderr).toContain('another daemon serves the workspace')
+    expect(await own.answeringPid()).toBe(pid)
+  })
+
+  it('should be back after 20 kills in a row, and never have failed', async () => {
+    await using _settings = await own.withSettings('RestartSec=100ms')
+    for (let kills = 0; kills < 20; kills += 1) {
+      const pid = await own.mainPid()
+      process.kill(pid, 'SIGKILL')
+      // The connection is what waits for the next daemon: the socket refuses nobody.
+      await own.ok('ls')
+      await eventually('systemd runs the next daemon', async () => ![0, pid].includes(await own.mainPid()))
+      expect(await own.property('ActiveState')).not.toBe('failed')
+      expect(await own.property('ActiveState', own.socket)).toBe('active')
+    }
+    expect(Number(await own.property('NRestarts'))).toBe(20)
+  })
+
+  it('should be replaced by the watchdog when it hangs', async () => {
+    await using _settings = await own.withSettings('WatchdogSec=2')
+    const pid = await own.mainPid()
+    const began = performance.now()
+    process.kill(pid, 'SIGSTOP')
+    expect(await own.ok('ls')).toBeDefined()
+    expect(performance.now() - began).toBeLessThan(7000)
+    expect(await own.mainPid()).not.toBe(pid)
+    expect(await own.property('Result')).toBe('success')
+    expect(await own.property('NRestarts')).toBe('1')
+  })
+})
+
+describe('loops', () => {
+  it('should go on, whatever becomes of the daemon', async () => {
+    await using other = await makeOther()
+    const image = 'localhost/loopat-test-systemd:1'
+    await smallImage(createPodmanEngine({ socketPath: () => other.podman.socketPath }), image)
+    await writeFile(join(other.workspace.home, 'config.toml'), `image.name = "${image}"\n`)
+    await other.ok('daemon', 'restart')
+    await other.ok('create', '--name', 'kept', 'a loop')
+    await other.ok('exec', 'kept', '--', 'sh', '-c', 'echo here >/tmp/mark')
+    process.kill(await other.mainPid(), 'SIGKILL')
+    expect(await other.ok('exec', 'kept', '--', 'cat', '/tmp/mark')).toBe('here')
+    await other.ok('daemon', 'restart')
+    expect(await other.ok('exec', 'kept', '--', 'cat', '/tmp/mark')).toBe('here')
+    await other.ok('daemon', 'uninstall')
+    expect((await other.podman.pid()) ?? 0).toBeGreaterThan(0)
+    await other.ok('daemon', 'install')
+    expect(await other.ok('exec', 'kept', '--', 'cat', '/tmp/mark')).toBe('here')
+    await other.ok('rm', '--force', 'kept')
+  })
+})
+
+describe('without podman', () => {
+  it('should not be taken for a daemon that hangs', async () => {
+    await using other = await makeOther()
+    const bin = await mkdtemp(join(bed, 'bin-'))
+    for (const name of ['node', 'sh', 'readlink', 'flock', 'git', 'systemctl', 'systemd-notify']) {
+      await symlink(await which(name), join(bin, name))
+    }
+    await using _settings = await other.withSettings(`WatchdogSec=2\nEnvironment=PATH=${bin}`)
+    const pid = await other.mainPid()
+    await other.podman.end()
+    await sleep(5000)
+    expect(await other.answeringPid()).toBe(pid)
+    const { engine } = JSON.parse(await other.ok('daemon', 'status', '--json'))
+    expect(engine.state).toBe('down')
+    await rm(bin, { recursive: true })
+  })
+})
+
+describe('two homes', () => {
+  it('should have a daemon each, and lose one without touching the other', async () => {
+    await using other = await makeOther()
+    expect(await other.answeringPid()).toBe(await other.mainPid())
+    const pid = await own.answeringPid()
+    expect(await other.mainPid()).not.toBe(pid)
+    await own.ok('daemon', 'uninstall')
+    expect(await other.answeringPid()).toBe(await other.mainPid())
+    expect((await readdir(own.units)).filter((name) => /^loopatd\.s/.test(name))).toEqual([])
+    await own.ok('daemon', 'install')
+    await other.ok('daemon', 'uninstall')
+    expect((await readdir(own.units)).filter((name) => name.startsWith('loopatd@'))).toEqual([])
+    expect(await own.answeringPid()).toBe(await own.mainPid())
+    expect((await other.loopctl('daemon', 'uninstall')).stderr).toBe('The daemon is not installed.\n')
+  })
+})
+
+describe('a configuration that cannot be read', () => {
+  it('should keep the daemon from starting until it is corrected, and no longer', async () => {
+    await using other = await makeOther()
+    const path = join(other.workspace.home, 'config.toml')
+    await other.systemctl('stop', other.service)
+    await writeFile(path, 'nonsense = 1\n')
+    const listed = other.loopctl('ls')
+    await eventually('the daemon has tried', async () => Number(await other.property('NRestarts')) > 0)
+    expect(await other.property('ActiveState', other.socket)).toBe('active')
+    await writeFile(path, '')
+    expect(await listed).toMatchObject({ code: 0 })
+  })
+})
+
+describe('installing', () => {
+  it('should leave files of somebody else alone', async () => {
+    await using other = await makeOther()
+    await other.ok('daemon', 'uninstall')
+    const path = join(other.units, 'loopatd@.service')
+    await writeFile(path, '[Service]\nExecStart=true\n')
+    const { code, stderr } = await other.loopctl('daemon', 'install')
+    expect(code).toBe(2)
+    expect(stderr).toContain(`${path} was not written by loopctl`)
+    expect(await readFile(path, 'utf8')).toBe('[Service]\nExecStart=true\n')
+    await rm(path)
+  })
+})
