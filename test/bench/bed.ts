@@ -6,12 +6,12 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { connect, type LoopatClient } from '@loopatd/client'
 import { findByArgument } from '../../daemon/engine/podman/host.ts'
 import { serviceAddress } from '../../daemon/engine/podman/launch.ts'
-import { eventually, makeWorkspace, residentBytes, type TestWorkspace } from '../harness/workspace.ts'
+import { eventually, makeWorkspace, processesWith, residentBytes, type TestWorkspace } from '../harness/workspace.ts'
 import { Api } from './api.ts'
 import { type Command, end, follow } from './process.ts'
 
-/** Loops that are made at the same time while the workspace is filled. */
-const PARALLEL_CREATES = 8
+/** Loops that are made, or removed, at the same time. */
+const PARALLEL = 8
 /** How long it may take to find out whether the local podman works, in milliseconds. */
 const TRY_MS = 30_000
 
@@ -37,8 +37,10 @@ export class Bed implements AsyncDisposable {
   readonly client: LoopatClient
   /** The one loop that runs. */
   readonly loop: BenchLoop
-  /** podman's own service, the one that the daemon uses. */
+  /** podman's service, the one that the daemon uses. */
   readonly api: Api
+  /** Path of its socket. */
+  readonly podmanSocket: string
   /** Runs programs as users do; `loopctl` and the bare runtime among them. */
   readonly env: NodeJS.ProcessEnv
   /** Path of the Node.js that loopctl runs on. */
@@ -47,11 +49,14 @@ export class Bed implements AsyncDisposable {
   readonly podmans: readonly PodmanCommand[]
   #known = 1
 
-  private constructor(parts: Pick<Bed, 'workspace' | 'client' | 'loop' | 'api' | 'env' | 'runtime' | 'podmans'>) {
+  private constructor(
+    parts: Pick<Bed, 'workspace' | 'client' | 'loop' | 'api' | 'podmanSocket' | 'env' | 'runtime' | 'podmans'>,
+  ) {
     this.workspace = parts.workspace
     this.client = parts.client
     this.loop = parts.loop
     this.api = parts.api
+    this.podmanSocket = parts.podmanSocket
     this.env = parts.env
     this.runtime = parts.runtime
     this.podmans = parts.podmans
@@ -75,14 +80,17 @@ export class Bed implements AsyncDisposable {
     const client = await connect({ socket: workspace.socket })
     const { loop } = await client.loop.create({ name: 'bench' })
     const { container } = await client.loop.get({ loop: loop.id })
+    const { engine } = await client.daemon.status()
+    if (engine.socket === null) throw new Error(`podman is down: ${engine.reason}`)
     return {
       workspace,
       client,
       loop: { id: loop.id, container: container.name },
-      api: new Api(workspace.service.socketPath),
+      api: new Api(engine.socket),
+      podmanSocket: engine.socket,
       env,
       runtime: await runtimeOf(workspace.program, env),
-      podmans: await podmanCommands(workspace, container.name),
+      podmans: await podmanCommands(workspace, { ...engine, container: container.name, socket: engine.socket }),
     }
   }
 
@@ -104,14 +112,16 @@ export class Bed implements AsyncDisposable {
         await this.client.loop.create({ start: false }, { signal })
       }
     }
-    await Promise.all(Array.from({ length: PARALLEL_CREATES }, make))
+    await Promise.all(Array.from({ length: PARALLEL }, make))
     const { loops } = await this.client.daemon.status()
     if (loops.total !== this.#known) throw new Error(`the daemon knows ${loops.total} loops, not ${this.#known}`)
   }
 
   /** Pid of podman's service: of those that wait for it and itself, the one that does the work. */
   async servicePid(): Promise<number> {
-    const pids = await findByArgument(serviceAddress(this.workspace.service.socketPath))
+    const ours = await findByArgument(serviceAddress(this.podmanSocket))
+    // One that systemd started was handed its socket, and does not name it.
+    const pids = ours.length > 0 ? ours : await processesWith(['system', 'service'], { atEnd: true })
     const sizes = await Promise.all(pids.map(async (pid) => ({ pid, bytes: await residentBytes(pid) })))
     const largest = sizes.sort((a, b) => b.bytes - a.bytes)[0]
     if (largest === undefined) throw new Error('the podman service does not run')
@@ -119,9 +129,22 @@ export class Bed implements AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    this.api.close()
-    await this.client.close()
-    await this.workspace[Symbol.asyncDispose]()
+    try {
+      await this.#removeLoops()
+      await this.client.close()
+    } finally {
+      this.api.close()
+      await this.workspace[Symbol.asyncDispose]()
+    }
+  }
+
+  async #removeLoops(): Promise<void> {
+    const { loops } = await this.client.loop.list({})
+    const remove = async () => {
+      for (let loop = loops.pop(); loop !== undefined; loop = loops.pop())
+        await this.client.loop.remove({ loop: loop.id, force: true })
+    }
+    await Promise.all(Array.from({ length: PARALLEL }, remove))
   }
 }
 
@@ -142,16 +165,22 @@ async function runtimeOf(program: string, env: NodeJS.ProcessEnv): Promise<strin
   }
 }
 
-async function podmanCommands(workspace: TestWorkspace, container: string): Promise<PodmanCommand[]> {
+/** @param found the service of the daemon, and a container in it */
+async function podmanCommands(
+  { env, image, runtimeDir }: TestWorkspace,
+  { owned, socket, container }: { owned: boolean; socket: string; container: string },
+): Promise<PodmanCommand[]> {
   // The network back end and everything else has to be the same as in the daemon's own service.
-  const env = { ...workspace.env, CONTAINERS_CONF: join(workspace.runtimeDir, 'containers.conf') }
-  const command = (...args: string[]) => ({ program: 'podman', args, env })
-  const address = serviceAddress(workspace.service.socketPath)
-  const remote = { label: 'remote', command: (...args: string[]) => command('--remote', '--url', address, ...args) }
-  const local = { label: 'local', command }
-  // Without cgroups of its own, the local podman may be unable to enter a container.
-  const works = await succeeds(local.command('exec', container, 'true'))
-  return works ? [remote, local] : [remote]
+  const configured = owned ? { ...env, CONTAINERS_CONF: join(runtimeDir, 'containers.conf') } : env
+  const command = (...args: string[]) => ({ program: 'podman', args, env: configured })
+  const remote = ['--remote', '--url', serviceAddress(socket)]
+  const remotely = { label: 'remote', command: (...args: string[]) => command(...remote, ...args) }
+  const locally = { label: 'local', command }
+  // Without cgroups of its own, the local podman may be unable to enter or to start a container.
+  const works =
+    (await succeeds(command('exec', container, 'true'))) &&
+    (await succeeds(command('run', '--rm', '--network', 'bridge', image, 'true')))
+  return works ? [remotely, locally] : [remotely]
 }
 
 async function succeeds(command: Command): Promise<boolean> {

@@ -1,5 +1,5 @@
 import type { Bed } from './bed.ts'
-import { compare, figure, type Row, type Unit } from './figure.ts'
+import { type Better, compare, figure, type Row, type Unit } from './figure.ts'
 
 /** One of those that are measured side by side. */
 export interface Side {
@@ -31,7 +31,7 @@ export interface RowPlan {
   readonly name: string
   readonly unit: Unit
   /** Default: lower. */
-  readonly better?: Row['better']
+  readonly better?: Better
   /** Rounds in a full run. */
   readonly rounds: number
   /** How many loops the daemon knows meanwhile; default: one. */
@@ -90,13 +90,9 @@ export async function measure(plan: RowPlan, bed: Bed, scale: Scale, signal: Abo
 }
 
 function toRow(plan: RowPlan, { labels, note }: Contest, rounds: readonly (readonly number[])[]): Row {
-  const [subject, ...others] = labels.map((label, side) =>
-    figure(
-      label,
-      rounds.map((values) => values[side] ?? Number.NaN),
-    ),
-  )
   const { group, name, unit, better = 'lower' } = plan
+  const samples = (side: number) => rounds.map((values) => values[side] ?? Number.NaN)
+  const [subject, ...others] = labels.map((label, side) => figure(label, samples(side), better))
   if (subject === undefined || others.length === 0) throw new Error(`${group}: ${name} is compared with nothing`)
   const against = others.map((other) => compare(subject, other))
   return { group, name, unit, better, subject, against, note: note ?? null }

@@ -37,8 +37,8 @@ const hostSide = (count: number): Side => ({
 })
 
 const plans = [
-  { count: 1, suffix: '', connection: 20, cli: 8 },
-  { count: 8, suffix: ', 8 at once', connection: 6, cli: 3 },
+  { count: 1, suffix: '', connection: 15, cli: 8 },
+  { count: 8, suffix: ', 8 at once', connection: 5, cli: 3 },
 ]
 
 /** How long one command in a running loop takes, from the request to its exit code. */
@@ -48,7 +48,8 @@ export const exec: readonly RowPlan[] = plans.flatMap(({ count, suffix, connecti
     name: `exec/run${suffix}`,
     unit,
     rounds: connection,
-    prepare: async (bed) => inTurn([connectionSide(bed, count), apiSide(bed, count), hostSide(count)]),
+    prepare: async (bed) =>
+      inTurn([connectionSide(bed, count), ...podmanExec(bed, count), apiSide(bed, count), hostSide(count)]),
   },
   {
     group,

@@ -3,7 +3,7 @@ import { compare, figure } from './figure.ts'
 
 describe('figure', () => {
   it('should sum samples up, whatever their order', () => {
-    expect(figure('a', [5, 1, 3])).toEqual({ label: 'a', median: 3, p95: 5, min: 1, max: 5, samples: 3 })
+    expect(figure('a', [5, 1, 3])).toEqual({ label: 'a', best: 1, median: 3, p95: 5, worst: 5, samples: 3 })
   })
 
   it('should take the middle of the two in the middle', () => {
@@ -12,7 +12,11 @@ describe('figure', () => {
 
   it('should leave rare outliers out of the 95th percentile', () => {
     const samples = Array.from({ length: 100 }, (_, index) => index + 1)
-    expect(figure('a', samples)).toMatchObject({ median: 50.5, p95: 95, max: 100 })
+    expect(figure('a', samples)).toMatchObject({ median: 50.5, p95: 95, worst: 100 })
+  })
+
+  it('should know when more is better', () => {
+    expect(figure('a', [5, 1, 3], 'higher')).toMatchObject({ best: 5, median: 3, p95: 1, worst: 1 })
   })
 
   it('should refuse to sum up nothing', () => {

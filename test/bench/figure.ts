@@ -1,13 +1,17 @@
+/** Which way is good. */
+export type Better = 'lower' | 'higher'
+
 /** What is measured in. */
 export type Unit = 'ms' | 'MB/s' | 'MiB' | '% cpu'
 
 /** One side of a comparison, over all rounds; numbers are in the unit of the row. */
 export interface Figure {
   readonly label: string
+  readonly best: number
   readonly median: number
+  /** 95 of 100 samples are as good as this, or better. */
   readonly p95: number
-  readonly min: number
-  readonly max: number
+  readonly worst: number
   readonly samples: number
 }
 
@@ -24,8 +28,7 @@ export interface Row {
   readonly group: string
   readonly name: string
   readonly unit: Unit
-  /** Which way is good. */
-  readonly better: 'lower' | 'higher'
+  readonly better: Better
   readonly subject: Figure
   /** Never empty: a figure without its comparison says nothing. */
   readonly against: readonly Comparison[]
@@ -39,12 +42,12 @@ function rank(sorted: readonly number[], share: number): number {
 }
 
 /** Sums up samples. @throws RangeError when there are none */
-export function figure(label: string, samples: readonly number[]): Figure {
+export function figure(label: string, samples: readonly number[], better: Better = 'lower'): Figure {
   if (samples.length === 0) throw new RangeError(`no samples of ${label}`)
-  const sorted = [...samples].sort((a, b) => a - b)
-  const middle = sorted.length / 2
-  const median = (rank(sorted, 0.5) + (sorted[Math.floor(middle)] ?? Number.NaN)) / 2
-  return { label, median, p95: rank(sorted, 0.95), min: rank(sorted, 0), max: rank(sorted, 1), samples: sorted.length }
+  const sorted = [...samples].sort((a, b) => (better === 'lower' ? a - b : b - a))
+  const median = (rank(sorted, 0.5) + (sorted[Math.floor(sorted.length / 2)] ?? Number.NaN)) / 2
+  const at = (share: number) => rank(sorted, share)
+  return { label, best: at(0), median, p95: at(0.95), worst: at(1), samples: sorted.length }
 }
 
 /** Holds a subject against something else. */

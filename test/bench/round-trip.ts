@@ -63,7 +63,7 @@ const COUNTED = 50
 async function callsOfStart(bed: Bed): Promise<string[]> {
   await using workspace = await makeWorkspace()
   const path = join(workspace.directory, 'count.sock')
-  await using proxy = await startCountProxy(path, bed.workspace.service.socketPath)
+  await using proxy = await startCountProxy(path, bed.podmanSocket)
   const env = { LOOPAT_PODMAN_SOCKET: path }
   const started = await workspace.loopctl(['daemon', 'start'], { env })
   if (started.code !== 0) throw new Error(`the daemon does not start: ${started.stderr}`)

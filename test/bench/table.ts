@@ -1,14 +1,14 @@
 import type { Report } from './bench.ts'
 import type { Figure, Row } from './figure.ts'
 
-const HEAD = ['', 'median', 'p95', 'against', 'median', 'p95', 'ratio', 'difference']
+const HEAD = ['', 'best', 'median', 'p95', 'against', 'best', 'median', 'p95', 'ratio', 'difference']
 
 /** The report for people: one Markdown table, a line for each comparison. */
 export function table({ host, rows }: Report): string {
   const lines = [HEAD, ...rows.flatMap(linesOf)]
   const widths = HEAD.map((_head, column) => Math.max(3, ...lines.map((line) => line[column]?.length ?? 0)))
   // The two columns of names are read from the left, figures from the right.
-  const isText = (column: number) => column === 0 || column === 3
+  const isText = (column: number) => column === 0 || column === 4
   const cell = (text: string, column: number) =>
     isText(column) ? text.padEnd(widths[column] ?? 0) : text.padStart(widths[column] ?? 0)
   const [head = '', ...body] = lines.map((line) => `| ${line.map(cell).join(' | ')} |`)
@@ -28,16 +28,17 @@ function describe(host: Report['host']): string[] {
 function linesOf(row: Row): string[][] {
   const { subject, unit } = row
   return row.against.map((other, index) => [
-    ...(index === 0 ? [`${row.group}: ${row.name}`, ...medianAndP95(subject, unit)] : ['', '', '']),
+    ...(index === 0 ? [`${row.group}: ${row.name}`, ...amounts(subject, row)] : ['', '', '', '']),
     other.label,
-    ...medianAndP95(other, unit),
+    ...amounts(other, row),
     other.ratio === null ? '–' : `${other.ratio.toFixed(2)}×`,
     `${other.difference < 0 ? '−' : '+'}${amount(Math.abs(other.difference), unit)}`,
   ])
 }
 
-function medianAndP95({ median, p95 }: Figure, unit: Row['unit']): string[] {
-  return [amount(median, unit), amount(p95, unit)]
+/** The best shows what is possible when the machine does nothing else; ratio and difference are those of the medians. */
+function amounts({ best, median, p95 }: Figure, { unit }: Row): string[] {
+  return [best, median, p95].map((value) => amount(value, unit))
 }
 
 function amount(value: number, unit: Row['unit']): string {

@@ -18,12 +18,14 @@ it.skipIf(skipsPodman())('should measure one row side by side, and print and wri
   const [code] = await once(child, 'close')
   const [table, progress, figures] = await said
   expect(code, progress).toBe(0)
-  expect(table).toMatch(/^\| exec: exec\/run +\| +[\d.]+ ms \|.*\| API exec +\|.*×/m)
+  expect(table).toMatch(/^\| exec: exec\/run +\| +[\d.]+ ms \|.*\| podman exec \(remote\) +\|.*×/m)
   expect(progress).toContain('1/1 exec: exec/run')
   const number = expect.any(Number)
-  const figure = { median: number, p95: number, min: number, max: number, samples: 2 }
-  const against = ['API exec', 'host spawn'].map((label) => ({ ...figure, label, ratio: number, difference: number }))
+  const figure = { best: number, median: number, p95: number, worst: number, samples: 2 }
   const subject = { ...figure, label: 'one connection' }
+  const side = (label: string) => ({ ...figure, label, ratio: number, difference: number })
+  const labels = ['podman exec (remote)', 'API exec', 'host spawn']
+  const against = expect.arrayContaining(labels.map(side))
   const rows = [{ group: 'exec', name: 'exec/run', unit: 'ms', better: 'lower', subject, against, note: null }]
   const commands = expect.arrayContaining(['remote'])
   const host = {
