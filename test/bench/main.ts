@@ -18,7 +18,14 @@ export async function main(words: readonly string[]): Promise<void> {
   for (const name of ['SIGINT', 'SIGTERM', 'SIGHUP']) process.once(name, () => end.abort(new Error(`ended by ${name}`)))
   const only = values.only === undefined ? undefined : new RegExp(values.only, 'i')
   const progress = (line: string) => void process.stderr.write(`bench: ${line}\n`)
-  const report = await bench({ quick: values.quick, only, progress }, end.signal)
+  const report = await bench({ quick: values.quick, only, progress }, end.signal).catch((error: unknown) => {
+    if (!end.signal.aborted) throw error
+    progress(String(error))
+  })
+  if (report === undefined) {
+    process.exitCode = 130
+    return
+  }
   process.stdout.write(`${table(report)}\n`)
   if (values['json-fd'] !== undefined) writeSync(Number(values['json-fd']), `${JSON.stringify(report, undefined, 2)}\n`)
 }
