@@ -94,7 +94,7 @@ export const ERRORS = {
   loop_not_running: {
     number: 1019,
     exit: 'conflict',
-    meaning: 'The loop is stopped and the caller asked not to start it.',
+    meaning: 'The loop is stopped and the caller asked not to start it, or it was stopped while a command ran.',
   },
   loop_running: { number: 1020, exit: 'conflict', meaning: 'The loop runs and the operation needs it stopped.' },
   message_too_large: {

@@ -42,7 +42,7 @@ export class ExecService {
     const ended = new AbortController()
     const end = () =>
       ended.abort(
-        new LoopatError('cancelled', 'the loop was stopped while the command ran', {
+        new LoopatError('loop_not_running', 'the loop was stopped while the command ran', {
           next: 'Start the loop and run the command again.',
         }),
       )

@@ -163,7 +163,7 @@ describe('ExecService', () => {
     const done = run({ command: ['sleep', '1000'] })
     await sleep(100)
     end?.()
-    await expect(done).rejects.toMatchObject({ code: 'cancelled' })
+    await expect(done).rejects.toMatchObject({ code: 'loop_not_running' })
     expect(held).toBe(0)
   })
 
