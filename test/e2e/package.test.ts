@@ -30,6 +30,8 @@ describe('the packages', () => {
       found.push(...files.filter((file) => !/^node_modules\b/.test(file)).map((file) => `${name}/${file}`))
     }
     for (const name of PACKAGES) expect(found).toContain(`${name}/LICENSE`)
+    expect(found).toContain('client/dist/loopctl/main.js')
+    expect(found.filter((file) => file.startsWith('client/dist/cli/'))).toEqual([])
     expect(found).toContain('daemon/systemd/loopatd@.socket')
     expect(found).toContain('daemon/templates/config.toml')
     expect(found).toContain('daemon/templates/sandbox/files/etc/sudoers.d/loopat')

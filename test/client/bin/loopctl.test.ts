@@ -1,5 +1,5 @@
 import { spawnSync } from 'node:child_process'
-import { chmodSync, cpSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
+import { chmodSync, cpSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, utimesSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -7,7 +7,7 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 
 /** The launchers differ only in what they start. */
 const launchers = [
-  { name: 'loopctl', path: 'client/bin/loopctl', main: 'client/dist/cli/main.js' },
+  { name: 'loopctl', path: 'client/bin/loopctl', main: 'client/dist/loopctl/main.js' },
   { name: 'loopatd', path: 'daemon/bin/loopatd', main: 'daemon/dist/main.js' },
 ]
 const repository = fileURLToPath(new URL('../../..', import.meta.url))
@@ -85,5 +85,45 @@ describe('launcher loopctl', () => {
       env: { PATH: process.env.PATH, LOOPAT_NODE: '/nonexistent/node' },
     })
     expect(run.status).toBe(125)
+  })
+})
+
+describe('launcher loopctl in a clone', () => {
+  let root: string
+
+  beforeEach(() => {
+    root = mkdtempSync(join(tmpdir(), 'loopat launcher '))
+    const path = 'client/bin/loopctl'
+    cpSync(join(repository, path), join(root, path))
+    for (const made of ['client/dist/loopctl', 'client/dist/cli', 'protocol/dist']) {
+      mkdirSync(join(root, made), { recursive: true })
+      writeFileSync(join(root, made, 'main.js'), `console.log('${made}')`)
+      writeFileSync(join(root, made, 'tsconfig.tsbuildinfo'), '')
+      age(`${made}/main.js`, 60)
+      age(`${made}/tsconfig.tsbuildinfo`, 60)
+    }
+    writeFileSync(join(root, 'package.json'), '{"type":"module"}')
+  })
+  afterEach(() => rmSync(root, { recursive: true }))
+
+  function age(path: string, seconds: number): void {
+    const time = Date.now() / 1000 - seconds
+    utimesSync(join(root, path), time, time)
+  }
+
+  const launch = () => spawnSync(join(root, 'client/bin/loopctl'), [], { encoding: 'utf8' }).stdout.trim()
+
+  it('should start the bundle', () => {
+    expect(launch()).toBe('client/dist/loopctl')
+  })
+
+  it.each(['client/dist/cli', 'protocol/dist'])('should start what was compiled when %s is newer', (made) => {
+    age(`${made}/tsconfig.tsbuildinfo`, 1)
+    expect(launch()).toBe('client/dist/cli')
+  })
+
+  it('should start what was compiled when there is no bundle', () => {
+    rmSync(join(root, 'client/dist/loopctl'), { recursive: true })
+    expect(launch()).toBe('client/dist/cli')
   })
 })
