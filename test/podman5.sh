@@ -4,10 +4,10 @@
 #   npm run test:podman5 [-- PATH... and other words for vitest]
 #
 # Root only. Debian 13 is made from its packages into a directory; in a mount namespace of its own that directory takes
-# the place of this machine's root, with the kernel, the network and the throw-away user of the run. All of it is inside:
-# Node.js, the daemon, podman and its helpers. So starting, adopting, killing and losing the podman service are tested
-# there, too, and prepare-host.sh on that release. Everything is removed afterwards, unless LOOPAT_TEST_CACHE names a
-# directory of root's: then the system stays there for the next run.
+# the place of this machine's root, with the kernel, the network and the throw-away user of the run. All of it is
+# inside: Node.js, the daemon, podman and its helpers. So starting, adopting, killing and losing the podman service are
+# tested there, too, and prepare-host.sh on that release. Everything is removed afterwards, unless LOOPAT_TEST_CACHE
+# names a directory of root's: then the system stays there for the next run.
 set -eu
 cd "$(dirname "$0")/.."
 . systemd/lib.sh
@@ -18,14 +18,18 @@ RELEASE=trixie
 MAKING=/var/tmp/loopat-test-$RELEASE
 
 # enter ROOT [NAME]: makes ROOT the root directory of this process' mount namespace, and the checkout its /mnt. Of this
-# machine it holds /proc, /sys, /dev and how names are resolved; of the user NAME the home, the runtime directory and the
-# ids. pivot_root, since the kernel makes no user namespaces for processes in a chroot.
+# machine it holds /proc, /sys, /dev and how names are resolved; of the user NAME the home, the runtime directory and
+# the ids. pivot_root, since the kernel makes no user namespaces for processes in a chroot.
 enter() {
   mount --rbind "$1" "$1"
   for there in proc sys dev; do mount --rbind "/$there" "$1/$there"; done
   mount -t tmpfs -o mode=0755 tmpfs "$1/run"
   mount --bind . "$1/mnt"
-  for there in resolv.conf hosts; do cat "/etc/$there" >"$1/run/$there" && mount --bind "$1/run/$there" "$1/etc/$there"; done
+  for there in resolv.conf hosts; do
+    touch "$1/etc/$there"
+    cat "/etc/$there" >"$1/run/$there"
+    mount --bind "$1/run/$there" "$1/etc/$there"
+  done
   [ $# = 1 ] || lend_user "$1" "$2"
   cd "$1"
   pivot_root . .
@@ -36,6 +40,7 @@ enter() {
 # lend_user ROOT NAME: makes a user of this machine known below ROOT. What it leaves in /tmp goes with its home.
 lend_user() {
   for there in passwd group subuid subgid; do
+    touch "$1/etc/$there"
     { cat "$1/etc/$there" && grep "^$2:" "/etc/$there"; } >"$1/run/$there"
     mount --bind "$1/run/$there" "$1/etc/$there"
   done
@@ -64,10 +69,12 @@ run_suites() {
   version=$(as_user "$name" podman --version)
   case $version in 'podman version 5.'*) ;; *) die "this is not podman 5: $version" ;; esac
   say "the suites run as $name with $version and Node.js $(node --version)"
-  as_user "$name" sh "$(user_field "$name" 6)/loopatd/test/suites.sh" podman "$@"
+  # The packages are npm's matter, which Debian's Node.js comes without, and the bench measures this machine.
+  as_user "$name" LOOPAT_TEST_WITHOUT='test/{e2e/package,podman/bench}.test.ts' \
+    sh "$(user_field "$name" 6)/loopatd/test/suites.sh" podman "$@"
 }
 
-# attend COMMAND...: runs COMMAND in the background, so that a signal ends the wait at once and clean_up ends the command.
+# attend COMMAND...: runs COMMAND in the background: a signal ends the wait at once, and clean_up then ends the command.
 attend() {
   "$@" &
   attended=$!
