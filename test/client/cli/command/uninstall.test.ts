@@ -1,4 +1,4 @@
-import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
+import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { UninstallLine, UninstallPlan, UninstallVerdict } from '@loopatd/protocol'
@@ -109,6 +109,30 @@ fi
     const { code, stdout } = await new TestHost({ env }).run('uninstall', '--yes')
     expect(code).toBe(1)
     expect(stdout).toContain("  stays      /h/diary, which is not loopat's\n")
+  })
+
+  it('should take the daemon out of systemd first', async () => {
+    await loopatdSays([{ plan }], [{ verdict: first }])
+    const units = join(directory, '.config/systemd/user')
+    await mkdir(join(units, 'loopatd@test.service.d'), { recursive: true })
+    const mark =
+      '# Written by `loopctl daemon install`; `loopctl daemon uninstall` removes it. Changes: systemctl --user edit.\n'
+    for (const file of ['loopatd@.service', 'loopatd@.socket', 'loopatd@test.service.d/home.conf']) {
+      await writeFile(join(units, file), mark)
+    }
+    const systemctl = `#!/bin/sh\necho "$*" >>${directory}/calls\n`
+    await writeFile(join(directory, 'systemctl'), systemctl, { mode: 0o755 })
+    const host = new TestHost({ env: { ...env, PATH: `${directory}:${process.env.PATH}` } })
+    const { code, stdout } = await host.run('uninstall', '--yes')
+    expect(code).toBe(0)
+    expect(stdout).toContain('  unit       loopatd@test.service\n  unit       loopatd@test.socket\n')
+    const order = (await calls()).filter((call) => /disable|uninstall/.test(call))
+    expect(order).toEqual([
+      'uninstall --plan',
+      '--user disable --quiet --now loopatd@test.socket loopatd@test.service',
+      'uninstall',
+    ])
+    expect(await readdir(units)).toEqual([])
   })
 
   it('should hand on what loopatd refuses, and say when it is another loopatd', async () => {
