@@ -100,7 +100,7 @@ describe('launcher loopctl in a clone', () => {
       writeFileSync(join(root, made, 'main.js'), `console.log('${made}')`)
       writeFileSync(join(root, made, 'tsconfig.tsbuildinfo'), '')
       age(`${made}/main.js`, 60)
-      age(`${made}/tsconfig.tsbuildinfo`, 60)
+      age(`${made}/tsconfig.tsbuildinfo`, 120)
     }
     writeFileSync(join(root, 'package.json'), '{"type":"module"}')
   })
