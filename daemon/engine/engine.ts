@@ -23,6 +23,8 @@ export type EngineErrorKind =
   | 'network_stale'
   /** A bind source no longer exists. */
   | 'mount_missing'
+  /** The runtime holds the rest of a start that was killed; only a new container can be started. */
+  | 'runtime_stale'
   /** The command does not exist in the container (127) */
   | 'command_not_found'
   /** The command exists but is not executable, or the working directory is unusable (126). */
@@ -241,7 +243,7 @@ export type EngineEventMessage =
 export interface ContainerEngine {
   /** Creates; rejects with `name_taken`, `not_found` (image), `network_stale`. May take minutes under keep-id: no deadline. */
   create(spec: ContainerSpec, signal?: AbortSignal): Promise<{ readonly id: string }>
-  /** Starts; a running container is a success. Rejects with `port_taken`, `mount_missing`, `network_stale`, `failed`. */
+  /** Starts; a running container is a success. Rejects with `port_taken`, `mount_missing`, `network_stale`, `runtime_stale`, `failed`. */
   start(container: string, signal?: AbortSignal): Promise<void>
   /**
    * Stops with TERM, then KILL after `graceSeconds`; a stopped one is a success. Commands in it end by KILL; a reader

@@ -16,7 +16,7 @@ export const END_GRACE_MS = 5_000
 /** Seconds between TERM and KILL when a container makes way for a new one (rule C-13). */
 const REPLACE_GRACE_SECONDS = 5
 /** Failures that a new container mends. */
-const REPAIRABLE = ['mount_missing', 'network_stale', 'port_taken'] as const
+const REPAIRABLE = ['mount_missing', 'network_stale', 'port_taken', 'runtime_stale'] as const
 
 /** A container that is to be brought up. */
 export interface BringUp {
@@ -36,8 +36,8 @@ export function draftOf({ workspace, store, repos, paths }: LoopContext, { id, r
 }
 
 /**
- * Brings the container of a loop up as planned. What fails for a stale network, a vanished mount source or a taken port
- * is repaired once by making the container anew.
+ * Brings the container of a loop up as planned. What fails for a stale network, a vanished mount source, a taken port
+ * or the rest of a start that was killed is repaired once by making the container anew.
  * @returns why the container was made anew, null when it was not
  * @throws `start_failed` and other catalogue errors
  */

@@ -47,10 +47,16 @@ export async function oldestMakerMs(): Promise<number> {
     const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ')
     if (!MAKERS.has(name) || fields[0] === 'Z') continue
     const owner = await unless(lstat(`/proc/${pid}`), 'ENOENT', 'ESRCH')
-    if (owner?.uid !== process.getuid?.()) continue
+    if (owner?.uid !== process.getuid?.() || (await isCleanUp(pid))) continue
     oldest = Math.min(oldest, boot + (Number(fields[19]) / TICKS) * 1000)
   }
   return oldest
+}
+
+/** Podman runs itself after each command and container, to tidy up: that makes nothing. */
+async function isCleanUp(pid: string): Promise<boolean> {
+  const commandLine = await unless(readFile(`/proc/${pid}/cmdline`, 'utf8'), 'ENOENT', 'ESRCH')
+  return commandLine === undefined || commandLine.includes('\0container\0cleanup\0')
 }
 
 /** The boot time has whole seconds only. The time since then is finer, but where it is made up it need not match. */

@@ -21,27 +21,33 @@ const OUR_IMAGES = 'localhost/loopat-'
  * that could still be at work in them, perhaps for another workspace
  * @returns how many things were removed
  */
-export async function cleanUpBuilds(
+export async function cleanUpBuilds(deps: BuildDeps, beforeMs: number, signal?: AbortSignal): Promise<number> {
+  const youngestMs = Math.min(beforeMs, Math.max(await oldestMakerMs(), Date.now() - LONGEST_BUILD_MS))
+  let removed = 0
+  for (const tag of await listAbandonedNames(deps, signal)) {
+    const id = await deps.images.untag(tag, signal)
+    if (id !== undefined) removed += 1
+  }
+  // Podman counts a layer as dangling only when no other layer is built on it: what is removed uncovers the next one.
+  for (let count = 1; count > 0; removed += count) count = await removeTopLayers(deps, youngestMs, signal)
+  return removed + (await removeBuildFiles())
+}
+
+/** Removes dangling layers of ours and the working containers that are made from them, or from images with a name of ours. */
+async function removeTopLayers(
   { api, images }: BuildDeps,
-  beforeMs: number,
-  signal?: AbortSignal,
+  youngestMs: number,
+  signal: AbortSignal | undefined,
 ): Promise<number> {
   let removed = 0
-  const youngestMs = Math.min(beforeMs, Math.max(await oldestMakerMs(), Date.now() - LONGEST_BUILD_MS))
   const layers = new Set((await images.listDangling([OUR_LABEL], signal)).map(({ id }) => id))
   for (const found of await listWorkingContainers(api, signal)) {
     const isOurs = found.image.startsWith(OUR_IMAGES) || layers.has(found.imageId)
     if (!isOurs || found.createdMs >= youngestMs) continue
     if (await removeWorkingContainer(api, found.id, signal)) removed += 1
   }
-  for (const tag of await listAbandonedNames({ api, images }, signal)) {
-    const id = await images.untag(tag, signal)
-    if (id !== undefined) removed += 1
-  }
-  for (const { id } of await images.listDangling([OUR_LABEL], signal)) {
-    if (await images.removeUnused(id, signal)) removed += 1
-  }
-  return removed + (await removeBuildFiles())
+  for (const id of layers) if (await images.removeUnused(id, signal)) removed += 1
+  return removed
 }
 
 async function listAbandonedNames({ images }: BuildDeps, signal?: AbortSignal): Promise<string[]> {

@@ -12,6 +12,7 @@ const WORDS: readonly (readonly [RegExp, EngineErrorKind])[] = [
     /network not found|unable to find network|netns.*no such file|network namespace.*(?:not exist|no such)/i,
     'network_stale',
   ],
+  [/(?:crun|runc): .*already exists|container with (?:given )?id .*already exists/i, 'runtime_stale'],
   [/(?:name|network) .*already (?:in use|used|exists)|already exists/i, 'name_taken'],
   [/error stat'ing file|cannot stat [`"]|statfs .*: no such file|mount.*no such file or directory/i, 'mount_missing'],
   [/image not known|no such image|cannot specify 64-byte hexadecimal/i, 'not_found'],

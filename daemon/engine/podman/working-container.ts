@@ -6,6 +6,9 @@ import { externalContainers, read } from './schema.ts'
 /** How podman names what a build works in. */
 const NAME = /-working-container(-\d+)?$/
 
+/** What podman says that it runs; the second as long as, or because, its maker had no time to say what it is. */
+const COMMANDS = new Set(['buildah', 'storage'])
+
 /** A container in which a build works, or worked when it was interrupted. The Docker-compatible API does not show them. */
 export interface WorkingContainer {
   readonly id: string
@@ -25,7 +28,7 @@ export async function listWorkingContainers(api: PodmanApi, signal?: AbortSignal
   const answer = await api.call({ method: 'GET', path, query, ok: [200], what, repeatable: true }, signal)
   return read(externalContainers, answer, what).flatMap((found) => {
     const name = found.Names?.[0] ?? ''
-    if (!NAME.test(name) || found.Command?.[0] !== 'buildah') return []
+    if (!NAME.test(name) || !COMMANDS.has(found.Command?.[0] ?? '')) return []
     return [
       {
         id: found.Id,

@@ -151,7 +151,7 @@ describe('starting a loop', () => {
     expect(await next.start(id)).toMatchObject({ action: 'recreated', reason: 'its specification changed' })
   })
 
-  it.each(['network_stale', 'mount_missing', 'port_taken'] as const)(
+  it.each(['network_stale', 'mount_missing', 'port_taken', 'runtime_stale'] as const)(
     'should repair a start once that fails with %s',
     async (kind) => {
       await using shop = await Workshop.open()

@@ -9,6 +9,7 @@ describe('toEngineError', () => {
       'the container name "a" is already in use by b73. You have to remove that container: that name is already in use',
     ],
     ['name_taken', 'network name nn already used: network already exists'],
+    ['runtime_stale', 'crun: container `6f2122e8` already exists: OCI runtime error'],
     ['network_stale', 'container create: unable to find network with name or ID nonet: network not found'],
     ['not_found', 'no such image: localhost/nope:1: image not known'],
     ['not_found', 'no container with name or ID "zzz" found: no such container'],
