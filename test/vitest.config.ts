@@ -17,6 +17,9 @@ const podman = ['test/podman/**/*.test.ts', 'test/e2e/**/*.test.ts', 'test/contr
 /** Suites that need a real `systemd --user`; see `test/harness/systemd-bed.sh`. */
 const systemd = ['test/systemd/**/*.test.ts']
 
+/** Suites that take long: random kills, fuzz, thousands of commands. `npm run test:long` */
+const long = ['test/long/**/*.test.ts']
+
 export default defineConfig({
   root,
   resolve: { alias },
@@ -25,7 +28,12 @@ export default defineConfig({
     projects: [
       {
         extends: true,
-        test: { name: 'unit', include: ['test/**/*.test.ts'], exclude: [...podman, ...systemd], testTimeout: 10_000 },
+        test: {
+          name: 'unit',
+          include: ['test/**/*.test.ts'],
+          exclude: [...podman, ...systemd, ...long],
+          testTimeout: 10_000,
+        },
       },
       {
         extends: true,
@@ -34,6 +42,10 @@ export default defineConfig({
       {
         extends: true,
         test: { name: 'systemd', include: systemd, fileParallelism: false, testTimeout: 120_000, hookTimeout: 60_000 },
+      },
+      {
+        extends: true,
+        test: { name: 'long', include: long, fileParallelism: false, testTimeout: 3_600_000, hookTimeout: 300_000 },
       },
     ],
   },

@@ -1,0 +1,30 @@
+#!/bin/sh
+# npm run test:long: random kills, fuzz, commands in great number; with real rootless podman, as `npm test` has it.
+#
+#   npm run test:long [-- PATH... and other words for vitest]
+#
+# How long is long:                          default   what the project promises is shown by
+#   LOOPAT_LONG_KILLS          random kills       40                 200
+#   LOOPAT_LONG_FRAMES         broken frames   40000              100000
+#   LOOPAT_LONG_PARAMS         odd params       8000               20000
+#   LOOPAT_LONG_EXECS          commands         1000               10000
+#   LOOPAT_LONG_DEAF_SECONDS   unread output      20                  60
+# Each suite prints its LOOPAT_LONG_SEED; set it to see the same again.
+set -eu
+cd "$(dirname "$0")/.."
+. systemd/lib.sh
+. test/lib.sh
+
+# Colour only for a terminal; a CI environment alone is none.
+[ -t 1 ] || export NO_COLOR=1
+need_node
+sh systemd/prepare-host.sh --tests
+install_dependencies
+say "build"
+npm run --silent build
+
+set -- sh test/suites.sh long "$@"
+# The throw-away user has a clean environment.
+for figure in $(env | grep '^LOOPAT_LONG_[A-Z_]*=[0-9]*$'); do set -- "$figure" "$@"; done
+set -- env "$@"
+if is_root; then with_test_user "$@"; else "$@"; fi

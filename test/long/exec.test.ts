@@ -1,0 +1,95 @@
+import { createHash } from 'node:crypto'
+import type { Readable } from 'node:stream'
+import { connect, type LoopatClient } from '@loopatd/client'
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { Random } from '../harness/random.ts'
+import { eventually, makeWorkspace, residentBytes, type TestWorkspace } from '../harness/workspace.ts'
+
+const EXECS = Number(process.env.LOOPAT_LONG_EXECS ?? 1000)
+/** How long endless output is not read, in seconds. */
+const DEAF_SECONDS = Number(process.env.LOOPAT_LONG_DEAF_SECONDS ?? 20)
+const PARALLEL = 8
+const MEBIBYTE = 1_048_576
+/** The daemon may hold this much more for clients that never read, in bytes. */
+const GROWTH_BYTES = 32 * MEBIBYTE
+/** Stopping takes its grace and a bit, in milliseconds. */
+const STOP_MS = 10_000
+
+describe('commands without number or end', () => {
+  const random = Random.fromEnvironment('LOOPAT_LONG_SEED')
+  let workspace: TestWorkspace
+  let client: LoopatClient
+
+  beforeAll(async () => {
+    workspace = await makeWorkspace()
+    await workspace.ok('create', 'busy')
+    client = await connect({ socket: workspace.socket })
+  })
+  afterAll(async () => {
+    await client.close()
+    await workspace[Symbol.asyncDispose]()
+  })
+
+  async function digest(output: Readable): Promise<string> {
+    const hash = createHash('sha256')
+    for await (const chunk of output) hash.update(chunk)
+    return hash.digest('hex')
+  }
+
+  /** One command with a code and an amount of output of its own. Small outputs are the usual ones. */
+  async function runOne(): Promise<void> {
+    const code = random.below(126)
+    const bytes = random.below(random.pick([10, 1000, 100_000, 5_000_000]))
+    const tty = random.below(4) === 0 ? { tty: { cols: 80, rows: 24 } } : {}
+    const script = `yes loopat | head -c ${bytes}; exit ${code}`
+    await using process = await client.exec.spawn({ loop: 'busy', command: ['sh', '-c', script], ...tty })
+    process.stdin.end()
+    const [out, err, exit] = await Promise.all([digest(process.stdout), digest(process.stderr), process.exit])
+    const text = 'loopat\n'.repeat(Math.ceil(bytes / 7)).slice(0, bytes)
+    // A terminal writes line feeds as two characters.
+    const expected = 'tty' in tty ? text.replaceAll('\n', '\r\n') : text
+    const what = `seed ${random.seed}: ${script} ${JSON.stringify(tty)}`
+    expect({ exitCode: exit.exitCode, out, err }, what).toEqual({
+      exitCode: code,
+      out: createHash('sha256').update(expected).digest('hex'),
+      err: createHash('sha256').digest('hex'),
+    })
+  }
+
+  it(`should end with their own code and whole output, ${EXECS} times, ${PARALLEL} at once`, async () => {
+    let left = EXECS
+    const worker = async () => {
+      for (; left > 0; ) {
+        left -= 1
+        await runOne()
+      }
+    }
+    await Promise.all(Array.from({ length: PARALLEL }, worker))
+  })
+
+  it(`should cost little memory when ${PARALLEL} clients never read, and not keep their loop from stopping`, async () => {
+    const pid = await workspace.daemonPid()
+    const before = await residentBytes(pid)
+    const clients = await Promise.all(Array.from({ length: PARALLEL }, () => connect({ socket: workspace.socket })))
+    const commands = await Promise.all(clients.map((deaf) => deaf.exec.spawn({ loop: 'busy', command: ['yes'] })))
+    let growth = 0
+    for (let second = 0; second < DEAF_SECONDS; second += 1) {
+      await new Promise((resolve) => setTimeout(resolve, 1000))
+      growth = Math.max(growth, (await residentBytes(pid)) - before)
+      await client.loop.list()
+    }
+    console.log(`memory grew by at most ${(growth / MEBIBYTE).toFixed(1)} MiB`)
+    const began = performance.now()
+    await client.loop.stop({ loop: 'busy', graceSeconds: 1 })
+    const stopMs = performance.now() - began
+    await eventually(
+      'the loop is stopped',
+      async () => (await client.loop.get({ loop: 'busy' })).loop.state === 'stopped',
+    )
+    await Promise.all(clients.map((deaf) => deaf.close()))
+    const ends = await Promise.allSettled(commands.map((command) => command.exit))
+    expect(ends.filter((end) => end.status === 'fulfilled' && end.value.exitCode === 0)).toEqual([])
+    expect(growth).toBeLessThan(GROWTH_BYTES)
+    expect(stopMs).toBeLessThan(STOP_MS)
+  })
+})
