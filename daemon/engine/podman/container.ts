@@ -1,4 +1,5 @@
 import { stat } from 'node:fs/promises'
+import { KeyedMutex } from '../../lib/keyed-mutex.ts'
 import {
   type ContainerDetails,
   type ContainerEngine,
@@ -25,6 +26,11 @@ type Inspected = ReturnType<typeof containerDetails.parse>
 /** Containers through the Docker-compatible API. */
 export class PodmanContainers implements ContainerEngine {
   readonly #api: PodmanApi
+  /**
+   * One creation at a time. For keep-id podman asks a C library (libsubid) for the user's ids, which several threads
+   * must not do at once: some of ten creations failed for a lack of ids, and now and then the service crashed.
+   */
+  readonly #creations = new KeyedMutex()
   /** Commands whose connection is open. */
   readonly #execs = new Set<PodmanExec>()
 
@@ -37,18 +43,16 @@ export class PodmanContainers implements ContainerEngine {
     // Podman creates a missing source as a directory, silently.
     await checkSources(spec.mounts.map(({ source }) => source))
     const what = `create container ${spec.name}`
-    const answer = await this.#api.call(
-      {
-        method: 'POST',
-        path: '/containers/create',
-        query: { name: spec.name },
-        body,
-        ok: [200, 201],
-        what,
-        repeatable: false,
-      },
-      signal,
-    )
+    const call: ApiCall = {
+      method: 'POST',
+      path: '/containers/create',
+      query: { name: spec.name },
+      body,
+      ok: [200, 201],
+      what,
+      repeatable: false,
+    }
+    const answer = await this.#creations.run('create', () => this.#api.call(call, signal), signal)
     return { id: read(created, answer, what).Id }
   }
 
