@@ -160,7 +160,9 @@ describe('a daemon or podman service that is killed at any moment', () => {
     }
     const sorted = readyMs.sort((a, b) => a - b)
     const p99 = sorted[Math.floor((sorted.length - 1) * 0.99)] ?? 0
-    console.log(`ready again: median ${Math.round(sorted[sorted.length >> 1] ?? 0)} ms, p99 ${Math.round(p99)} ms of ${sorted.length} kills`)
+    console.log(
+      `ready again: median ${Math.round(sorted[sorted.length >> 1] ?? 0)} ms, p99 ${Math.round(p99)} ms of ${sorted.length} kills`,
+    )
     expect(p99).toBeLessThanOrEqual(READY_MS)
   })
 })
