@@ -68,7 +68,6 @@ export const ERRORS = {
     exit: 'unavailable',
     meaning: 'podman is missing, not running, or cannot work on this host.',
   },
-  exec_failed: { number: 1010, exit: 'execFailed', meaning: 'A command could not be started in the loop.' },
   exec_not_executable: {
     number: 1034,
     exit: 'notExecutable',
@@ -96,7 +95,6 @@ export const ERRORS = {
     exit: 'conflict',
     meaning: 'The loop is stopped and the caller asked not to start it, or it was stopped while a command ran.',
   },
-  loop_running: { number: 1020, exit: 'conflict', meaning: 'The loop runs and the operation needs it stopped.' },
   message_too_large: {
     number: 1021,
     exit: 'usage',

@@ -87,7 +87,6 @@ export const execRun = defineMethod({
     'connection_lost',
     'engine_failed',
     'engine_unavailable',
-    'exec_failed',
     'exec_not_executable',
     'exec_not_found',
     'image_build_failed',

@@ -81,7 +81,7 @@ describe.skipIf(skipsPodman())('podman behind a connection that fails', () => {
       if (error === undefined) continue
       expect(error, name).toBeInstanceOf(LoopatError)
       const code = error instanceof LoopatError ? error.code : ''
-      expect(['connection_lost', 'engine_failed', 'engine_unavailable', 'exec_failed', 'start_failed']).toContain(code)
+      expect(['connection_lost', 'engine_failed', 'engine_unavailable', 'start_failed']).toContain(code)
     }
   }
 

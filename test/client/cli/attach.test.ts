@@ -106,7 +106,7 @@ describe('loopctl exec', () => {
   it.each([
     ['exec_not_found', 127],
     ['exec_not_executable', 126],
-    ['exec_failed', 125],
+    ['engine_failed', 125],
     ['stream_invalid', 125],
   ] as const)('should tell %s by the exit code %i and say why', async (name, code) => {
     stub.on('exec/run', () => {

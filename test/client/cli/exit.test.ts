@@ -11,7 +11,7 @@ describe('exit codes', () => {
     ['loop_not_found', 125],
     ['daemon_unreachable', 125],
     ['invalid_params', 125],
-    ['exec_failed', 125],
+    ['engine_failed', 125],
     ['exec_not_executable', 126],
     ['exec_not_found', 127],
     ['cancelled', 130],
