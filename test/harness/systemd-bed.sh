@@ -56,8 +56,6 @@ case ${1-} in
       kill -0 "$manager" 2>/dev/null || die "systemd --user ended at once"
       sleep 0.1
     done
-    # Its end is the end of the bed, and no news.
-    exec 2>/dev/null
     wait "$manager"
     ;;
   *)
