@@ -26,6 +26,7 @@ import { takeLocks } from './lock.ts'
 import { type Logger, logLevel, openLog } from './log.ts'
 import { LoopService } from './loop/loop-service.ts'
 import { LoopStore } from './loop/loop-store.ts'
+import { userIdOf } from './loop/loop-user.ts'
 import { findTemplates, lockPaths, type Paths, pathsOf, prepareHome } from './paths.ts'
 import { EventHub } from './server/event-hub.ts'
 import { callSelf } from './server/self-call.ts'
@@ -165,7 +166,7 @@ function buildRooms(ground: Ground, hub: EventHub) {
     log: log.child({ room: 'loop' }),
     paths,
     workspace: workspace.name,
-    user: userInfo().username,
+    user: userIdOf(userInfo().username),
     homeIsNew,
     onChange: (change) => hub.publish('loop/changed', change, { loopId: change.loop.id }),
   })

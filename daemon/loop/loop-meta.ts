@@ -1,8 +1,38 @@
-import { LoopId, LoopName, LoopRepo, LoopTitle } from '@loopatd/protocol'
+import {
+  DEFAULT_VAULT,
+  EnvName,
+  LoopDns,
+  LoopId,
+  LoopLimits,
+  LoopMounts,
+  LoopName,
+  LoopPersistence,
+  LoopRepo,
+  LoopTitle,
+  VaultName,
+} from '@loopatd/protocol'
 import { z } from 'zod'
+import { LoopUser } from './loop-user.ts'
 
 /** Version of the metadata that this daemon writes. */
 export const META_VERSION = 1
+
+/** What of a loop shapes its container and can be changed; absent is the default. */
+const wishes = {
+  /** Image in place of the sandbox image of the workspace. */
+  image: z.string().min(1).optional(),
+  /** The selected vault; absent and `default` are one (rule C-12). */
+  vault: VaultName.optional(),
+  /** Mounts of this loop alone, as asked for, `~` resolved. */
+  mounts: LoopMounts.optional(),
+  dns: LoopDns.optional(),
+  limits: LoopLimits.optional(),
+  persistence: LoopPersistence.optional(),
+  /** Whether the loop may write its knowledge (D4). */
+  knowledgeRw: z.boolean().optional(),
+  /** Whether the workdirs of the other loops are there, read-only. Only at creation (rule L-4). */
+  mountAllLoops: z.boolean().optional(),
+}
 
 /**
  * `meta.json` of a loop, version 1 (rule L-3a). Keys that are not named here survive every write: later rooms name
@@ -15,14 +45,17 @@ const schema = z.looseObject({
   title: LoopTitle,
   createdAt: z.iso.datetime(),
   /** Who created it. */
-  user: z.string().min(1),
+  user: LoopUser,
   /** The repository that the workdir is a clone of. */
   repo: z.looseObject(LoopRepo.shape).optional(),
   branch: z.string().min(1).optional(),
-  /** Image in place of the sandbox image of the workspace. */
-  image: z.string().min(1).optional(),
+  ...wishes,
   /** Plain variables of every command; delivered when a command starts, never baked into the container. */
-  env: z.record(z.string().regex(/^[A-Za-z_][A-Za-z0-9_]*$/), z.string()).optional(),
+  env: z.record(EnvName, z.string()).optional(),
+  /** The last time that its container was made anew, and why. */
+  recreated: z.looseObject({ at: z.iso.datetime(), reason: z.string() }).optional(),
+  /** A change that no container has proven yet: what was asked for before. */
+  update: z.looseObject({ at: z.iso.datetime(), previous: z.looseObject(wishes) }).optional(),
   /** When the container first ran; absent while it never did. */
   firstStartedAt: z.iso.datetime().optional(),
   archivedAt: z.iso.datetime().optional(),
@@ -32,6 +65,11 @@ const schema = z.looseObject({
 
 /** Checked metadata of a loop. */
 export type Meta = z.output<typeof schema>
+
+/** The vault that a loop uses (rule V-4). */
+export function vaultOf({ vault }: Pick<Meta, 'vault'>): string {
+  return vault ?? DEFAULT_VAULT
+}
 
 /** Metadata, or why a text is none. */
 export type ParsedMeta = { readonly meta: Meta } | { readonly reason: string }

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import { formatMeta, parseMeta } from '../../../daemon/loop/loop-meta.ts'
+import { formatMeta, parseMeta, vaultOf } from '../../../daemon/loop/loop-meta.ts'
 
 const ID = '0b8f3c4e-1111-4222-8333-444455556666'
 const valid = {
@@ -20,6 +20,15 @@ describe('metadata', () => {
       repo: { source: 's', url: 'u', mirror: 'm', start: 'c', later: 1 },
       branch: 'loop/demo-0b8f3c',
       image: 'localhost/x:1',
+      vault: 'work',
+      mounts: [{ source: '/data', target: '/mnt/data', readOnly: true }],
+      dns: ['192.0.2.1', '2001:db8::1'],
+      limits: { memoryBytes: 67_108_864, cpus: 0.5, pids: 100 },
+      persistence: 'ephemeral',
+      knowledgeRw: true,
+      mountAllLoops: true,
+      recreated: { at: valid.createdAt, reason: 'its image changed' },
+      update: { at: valid.createdAt, previous: { vault: 'home', later: 1 } },
       env: { A: '1' },
       firstStartedAt: valid.createdAt,
       archivedAt: valid.createdAt,
@@ -31,8 +40,23 @@ describe('metadata', () => {
   })
 
   it('should keep keys that it does not know', () => {
-    const parsed = parse({ ...valid, vault: 'work', idle: { minutes: 5 } })
-    expect(parsed).toMatchObject({ meta: { vault: 'work', idle: { minutes: 5 } } })
+    const parsed = parse({ ...valid, profiles: ['work'], idle: { minutes: 5 } })
+    expect(parsed).toMatchObject({ meta: { profiles: ['work'], idle: { minutes: 5 } } })
+  })
+
+  it.each([
+    ['ada', 'ada'],
+    ['Ada.Lovelace', 'ada-lovelace'],
+    ['_svc', 'svc'],
+    ['ada@example.com', 'ada-example-com'],
+    ['a'.repeat(40), 'a'.repeat(32)],
+  ])('should make a user id of the login name %s, which earlier versions stored', (user, id) => {
+    expect(parse({ ...valid, user })).toMatchObject({ meta: { user: id } })
+  })
+
+  it('should take no vault for the vault `default`', () => {
+    expect(vaultOf({})).toBe('default')
+    expect(vaultOf({ vault: 'work' })).toBe('work')
   })
 
   it('should be written with two spaces and a final newline', () => {
@@ -61,6 +85,14 @@ describe('metadata', () => {
     ['a title that is too long', JSON.stringify({ ...valid, title: 'x'.repeat(201) }), 'meta.json: title'],
     ['a date that is none', JSON.stringify({ ...valid, createdAt: 'yesterday' }), 'meta.json: createdAt'],
     ['a repository without its mirror', JSON.stringify({ ...valid, repo: { source: 's' } }), 'meta.json: repo'],
+    ['a user with dots', JSON.stringify({ ...valid, user: '../bob' }), 'meta.json: user'],
+    ['a user that is a path', JSON.stringify({ ...valid, user: 'bob/x' }), 'meta.json: user'],
+    ['a vault that is a path', JSON.stringify({ ...valid, vault: '../bob' }), 'meta.json: vault'],
+    ['a mount that is none', JSON.stringify({ ...valid, mounts: [{ source: '/x' }] }), 'meta.json: mounts'],
+    ['a name server that is a name', JSON.stringify({ ...valid, dns: ['dns.example'] }), 'meta.json: dns'],
+    ['a limit below any use', JSON.stringify({ ...valid, limits: { memoryBytes: 1 } }), 'meta.json: limits'],
+    ['an unknown limit', JSON.stringify({ ...valid, limits: { disk: 1 } }), 'meta.json: limits'],
+    ['a persistence of its own', JSON.stringify({ ...valid, persistence: 'maybe' }), 'meta.json: persistence'],
     ['an environment name that is none', JSON.stringify({ ...valid, env: { 'A=B': '1' } }), 'meta.json: env'],
   ])('should refuse %s and say why', (_what, text, reason) => {
     const parsed = parseMeta(text, ID)
