@@ -91,17 +91,19 @@ export function draftSpec(input: SpecInput): SpecDraft {
   }
 }
 
-/**
- * First 16 hex of the SHA-256 over everything in the draft but its environment, bytewise sorted (rules C-11, C-12).
- * Out are env, because callers rightly differ in it, and image and labels, which are compared by themselves.
- */
+/** First 16 hex of the SHA-256 over {@link hashInput}. */
 export function hashSpec(draft: SpecDraft): string {
+  return createHash('sha256').update(hashInput(draft)).digest('hex').slice(0, 16)
+}
+
+/**
+ * Everything in the draft but its environment, bytewise sorted (rules C-11, C-12). Out are env, because callers rightly
+ * differ in it, and image and labels, which are compared by themselves.
+ */
+export function hashInput(draft: SpecDraft): string {
   const { env: _env, mounts, ...rest } = draft
   const sorted = [...mounts].sort((a, b) => compareBytes(a.target, b.target))
-  return createHash('sha256')
-    .update(`${HASH_VERSION}\n${canonical({ ...rest, mounts: sorted })}`)
-    .digest('hex')
-    .slice(0, 16)
+  return `${HASH_VERSION}\n${canonical({ ...rest, mounts: sorted })}`
 }
 
 /** Completes a draft with the image and with the labels by which it is found and compared later. */

@@ -3,7 +3,7 @@ import { parseArgs } from 'node:util'
 import { bench } from './bench.ts'
 import { table } from './table.ts'
 
-/** The program behind `npm run bench`; `start.mjs` calls it with the words of the command line. */
+/** The program behind `npm run bench`; called with the words of the command line. */
 export async function main(words: readonly string[]): Promise<void> {
   const { values } = parseArgs({
     args: [...words],

@@ -24,7 +24,7 @@ while [ $# -gt 0 ]; do
   esac
   shift
 done
-set -- node test/bench/start.mjs ${quick:+--quick} ${only:+"--only=$only"}
+set -- node test/harness/start.mjs test/bench/main.ts ${quick:+--quick} ${only:+"--only=$only"}
 if [ -n "$json" ]; then
   case $json in /*) ;; *) json=$called_from/$json ;; esac
   exec 3>"$json"

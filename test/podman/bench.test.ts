@@ -6,11 +6,13 @@ import { fileURLToPath } from 'node:url'
 import { expect, it } from 'vitest'
 import { skipsPodman } from '../harness/podman.ts'
 
-const START = fileURLToPath(new URL('../bench/start.mjs', import.meta.url))
+const START = fileURLToPath(new URL('../harness/start.mjs', import.meta.url))
 
 it.skipIf(skipsPodman())('should measure one row side by side, and print and write it', async () => {
   const args = ['--quick', '--only=^exec: exec/run$', '--json-fd=3']
-  const child = spawn(process.execPath, [START, ...args], { stdio: ['ignore', 'pipe', 'pipe', 'pipe'] })
+  const child = spawn(process.execPath, [START, 'test/bench/main.ts', ...args], {
+    stdio: ['ignore', 'pipe', 'pipe', 'pipe'],
+  })
   const { stdout, stderr } = child
   const json = child.stdio[3]
   if (stdout === null || stderr === null || !(json instanceof Readable)) throw new Error('there are no pipes')

@@ -1,8 +1,10 @@
-// Runs main.ts on every Node.js that the project supports: older ones do not read TypeScript by themselves, and
-// vitest, which the project has anyway, brings what does.
+// node test/harness/start.mjs MODULE [WORDS...]: calls `main` of a TypeScript module with WORDS, on every Node.js that the
+// project supports: older ones do not read TypeScript by themselves, and vitest, which the project has anyway, brings
+// what does.
 import { fileURLToPath } from 'node:url'
 import { createViteServer } from 'vitest/node'
 
+const [module, ...words] = process.argv.slice(2)
 const server = await createViteServer({
   configFile: fileURLToPath(new URL('../vitest.config.ts', import.meta.url)),
   configLoader: 'runner',
@@ -13,8 +15,8 @@ const server = await createViteServer({
   oxc: { target: 'node20' },
 })
 try {
-  const { main } = await server.ssrLoadModule('/test/bench/main.ts')
-  await main(process.argv.slice(2))
+  const { main } = await server.ssrLoadModule(`/${module}`)
+  await main(words)
 } finally {
   await server.close()
 }
