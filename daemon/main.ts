@@ -105,7 +105,7 @@ function buildEngine({ paths, config, log, lifetime }: Ground, hub: EventHub) {
     env: process.env,
   })
   lifetime.add(() => podman.dispose())
-  const engine = createPodmanEngine({ socketPath: () => podman.socketPath() })
+  const engine = createPodmanEngine({ socketPath: () => podman.socketPath(), env: process.env })
   const report = new EngineReport({
     engine,
     log: log.child({ room: 'engine' }),

@@ -75,7 +75,7 @@ async function openEngine(
       cause: error,
     })
   }
-  return createPodmanEngine({ socketPath: () => podman.socketPath() })
+  return createPodmanEngine({ socketPath: () => podman.socketPath(), env: process.env })
 }
 
 function ownService(paths: Paths): OwnService {

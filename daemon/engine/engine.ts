@@ -252,6 +252,14 @@ export interface ContainerEngine {
   stop(container: string, graceSeconds: number, signal?: AbortSignal): Promise<void>
   /** Removes by force; a missing one is a success. */
   remove(container: string, signal?: AbortSignal): Promise<void>
+  /** Gives a container another name; rejects with `not_found`, `name_taken`. */
+  rename(container: string, name: string, signal?: AbortSignal): Promise<void>
+  /**
+   * Makes an image of a stopped container: its image and its writable layer, not what is mounted. Moves the tag when
+   * another image has it. Rejects with `not_found`, `storage_full`.
+   * @param tag fully qualified
+   */
+  commit(container: string, tag: string, signal?: AbortSignal): Promise<void>
   /** Undefined when there is none. */
   inspect(container: string, signal?: AbortSignal): Promise<ContainerDetails | undefined>
   /** All containers, in every state, that carry all the labels. */

@@ -97,6 +97,35 @@ export function containerContract(subject: GetSubject): void {
     expect(await container.list({ ...shop.labels, kind: 'c' })).toEqual([])
   })
 
+  it('should give a container another name, and free the old one', async () => {
+    await using shop = new Workshop(subject())
+    const { container } = shop.engine
+    const [one, two] = [shop.containerName('one'), shop.containerName('two')]
+    const { id } = await container.create(shop.spec({ name: one }))
+    await container.rename(one, two)
+    expect(await container.inspect(one)).toBeUndefined()
+    expect(await container.inspect(two)).toMatchObject({ id, name: two, labels: shop.labels })
+    await container.create(shop.spec({ name: one }))
+    await expect(container.rename(one, two)).rejects.toMatchObject({ kind: 'name_taken' })
+    await expect(container.rename(shop.containerName('missing'), two)).rejects.toMatchObject({ kind: 'not_found' })
+    expect(await container.inspect(one)).toMatchObject({ name: one })
+  })
+
+  it('should make an image of a stopped container', async () => {
+    await using shop = new Workshop(subject())
+    const { container, image } = shop.engine
+    const tag = shop.imageTag('layer')
+    const name = await shop.running()
+    await container.stop(name, 0)
+    await container.commit(name, tag)
+    const first = await image.inspect(tag)
+    expect(first?.tags).toEqual([tag])
+    await container.commit(name, tag)
+    expect((await image.inspect(tag))?.tags).toEqual([tag])
+    await container.create(shop.spec({ name: shop.containerName('again'), image: tag }))
+    await expect(container.commit(shop.containerName('missing'), tag)).rejects.toMatchObject({ kind: 'not_found' })
+  })
+
   it('should tell the exit code of a container that ended by itself', async () => {
     await using shop = new Workshop(subject())
     const name = await shop.running({ command: ['/bin/sh', '-c', 'exit 7'] })

@@ -19,7 +19,7 @@ import type { FaultPlan } from './fault.ts'
 
 interface FakeContainer {
   readonly id: string
-  readonly spec: ContainerSpec
+  spec: ContainerSpec
   readonly imageId: string
   readonly execs: Set<FakeExec>
   /** Its own command, when that is run. */
@@ -37,6 +37,8 @@ export interface FakeContainersDeps {
   /** Plain id of an image, undefined when there is none. */
   readonly findImage: (name: string) => string | undefined
   readonly hasNetwork: (name: string) => boolean
+  /** Puts an image into the store; the tag moves to it. */
+  readonly addImage: (tag: string, labels: Labels) => void
   /** Whether a started container's own command is run, as a process of the host. */
   readonly runCommands: boolean
 }
@@ -149,6 +151,21 @@ export class FakeContainers implements ContainerEngine {
       this.#emit('remove', found)
     }
     return this.#deps.faults.run({ operation: 'container.remove', subject: container, signal, body })
+  }
+
+  rename(container: string, name: string, signal?: AbortSignal): Promise<void> {
+    const body = () => {
+      const found = this.#get(container)
+      if (this.#find(name) !== undefined) throw new EngineError('name_taken', `${name} is taken`)
+      found.spec = { ...found.spec, name }
+      this.#emit('rename', found)
+    }
+    return this.#deps.faults.run({ operation: 'container.rename', subject: container, signal, body })
+  }
+
+  commit(container: string, tag: string, signal?: AbortSignal): Promise<void> {
+    const body = () => this.#deps.addImage(tag, this.#get(container).spec.labels)
+    return this.#deps.faults.run({ operation: 'container.commit', subject: container, signal, body })
   }
 
   inspect(container: string, signal?: AbortSignal): Promise<ContainerDetails | undefined> {

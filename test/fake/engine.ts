@@ -33,6 +33,7 @@ export class FakeEngine implements Engine, AsyncDisposable {
       events: this.#events,
       findImage: (name) => this.image.find(name)?.id,
       hasNetwork: (name) => this.network.has(name),
+      addImage: (tag, labels) => this.image.add(tag, labels),
       runCommands: options.runCommands ?? false,
     })
     this.image = new FakeImages(this.faults, (id) => this.container.usesImage(id))

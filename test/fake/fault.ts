@@ -3,7 +3,7 @@ import { deferred } from './deferred.ts'
 
 /** Every call of the engine port, by room and name. */
 export type FakeOperation =
-  | `container.${'create' | 'start' | 'stop' | 'remove' | 'inspect' | 'list' | 'exec'}`
+  | `container.${'create' | 'start' | 'stop' | 'remove' | 'rename' | 'commit' | 'inspect' | 'list' | 'exec'}`
   | `image.${'inspect' | 'list' | 'pull' | 'build' | 'import' | 'tag' | 'untag' | 'cleanUp'}`
   | `network.${'ensure' | 'remove' | 'list'}`
   | 'ping'

@@ -48,6 +48,22 @@ describe.skipIf(skipsPodman())('the podman engine', () => {
     )
   })
 
+  it('should keep the writable layer of a container in an image, and nothing that was mounted', async () => {
+    await using shop = new Workshop(subject())
+    const { container } = shop.engine
+    const source = join(subject().directory, 'mounted')
+    await mkdir(source)
+    const name = await shop.running({ mounts: [{ source, target: '/mnt/data', readOnly: false }] })
+    await shop.run(name, 'echo one > /kept', { user: '0' })
+    await shop.run(name, 'echo two > /mnt/data/file')
+    await container.stop(name, 0)
+    const tag = shop.imageTag('layer')
+    await container.commit(name, tag)
+    const again = await shop.running({ name: shop.containerName('again'), image: tag })
+    const { stdout } = await shop.run(again, 'cat /kept /mnt/data/file')
+    expect(stdout).toBe('one\n')
+  })
+
   it('should share files with the user of the host, and only read where it may only read', async () => {
     await using shop = new Workshop(subject())
     const source = join(subject().directory, 'shared')

@@ -13,6 +13,7 @@ import {
   type Labels,
 } from '../engine.ts'
 import type { ApiCall, PodmanApi } from './api.ts'
+import { commitContainer } from './commit.ts'
 import { createBody } from './container-spec.ts'
 import { pathOf } from './docker.ts'
 import { type PodmanExec, startExec } from './exec.ts'
@@ -26,6 +27,7 @@ type Inspected = ReturnType<typeof containerDetails.parse>
 /** Containers through the Docker-compatible API. */
 export class PodmanContainers implements ContainerEngine {
   readonly #api: PodmanApi
+  readonly #env: NodeJS.ProcessEnv | undefined
   /**
    * One creation at a time. For keep-id podman asks a C library (libsubid) for the user's ids, which several threads
    * must not do at once: some of ten creations failed for a lack of ids, and now and then the service crashed.
@@ -34,8 +36,10 @@ export class PodmanContainers implements ContainerEngine {
   /** Commands whose connection is open. */
   readonly #execs = new Set<PodmanExec>()
 
-  constructor(api: PodmanApi) {
+  /** @param env environment of the podman program, for what the API cannot do; undefined for that of this process */
+  constructor(api: PodmanApi, env: NodeJS.ProcessEnv | undefined) {
     this.#api = api
+    this.#env = env
   }
 
   async create(spec: ContainerSpec, signal?: AbortSignal): Promise<{ readonly id: string }> {
@@ -99,6 +103,16 @@ export class PodmanContainers implements ContainerEngine {
       },
       signal,
     )
+  }
+
+  async rename(container: string, name: string, signal?: AbortSignal): Promise<void> {
+    const what = `rename container ${container} to ${name}`
+    // Repeated after a lost answer, podman says that the name is taken: by the very container.
+    await this.#api.call({ ...this.#post(container, 'rename', what), query: { name }, repeatable: false }, signal)
+  }
+
+  async commit(container: string, tag: string, signal?: AbortSignal): Promise<void> {
+    await commitContainer(this.#api, { container, tag, env: this.#env }, signal)
   }
 
   async inspect(container: string, signal?: AbortSignal): Promise<ContainerDetails | undefined> {

@@ -16,13 +16,15 @@ export interface PodmanEngineOptions {
   readonly socketPath: string | (() => string)
   /** How long calls wait for a service that does not answer, in milliseconds; default 8 s. */
   readonly patienceMs?: number
+  /** Environment of the podman program, for what the API cannot do; without it, that of this process. */
+  readonly env?: NodeJS.ProcessEnv
 }
 
 /** Makes an engine of a podman service. It connects when it is first used, and outlives restarts of the service. */
 export function createPodmanEngine(options: PodmanEngineOptions): Engine {
   const { socketPath } = options
   const docker = new DockerClient(typeof socketPath === 'string' ? () => socketPath : socketPath)
-  return new PodmanEngine(new PodmanApi(docker, options.patienceMs))
+  return new PodmanEngine(new PodmanApi(docker, options.patienceMs), options.env)
 }
 
 class PodmanEngine implements Engine {
@@ -31,9 +33,9 @@ class PodmanEngine implements Engine {
   readonly network: PodmanNetworks
   readonly #api: PodmanApi
 
-  constructor(api: PodmanApi) {
+  constructor(api: PodmanApi, env: NodeJS.ProcessEnv | undefined) {
     this.#api = api
-    this.container = new PodmanContainers(api)
+    this.container = new PodmanContainers(api, env)
     this.image = new PodmanImages(api)
     this.network = new PodmanNetworks(api)
   }

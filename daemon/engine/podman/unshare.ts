@@ -1,9 +1,6 @@
-import { execFile } from 'node:child_process'
 import { isAbsolute } from 'node:path'
 import { EngineError } from '../engine.ts'
-
-/** Longest complaint of podman that is passed on, in characters. */
-const MAX_COMPLAINT = 500
+import { runPodman } from './program.ts'
 
 /**
  * Deletes a tree as the root of the user's own user namespace: files that a sandbox made under other uids belong to
@@ -15,21 +12,5 @@ const MAX_COMPLAINT = 500
  */
 export async function removeAsRoot(path: string, env: NodeJS.ProcessEnv, signal?: AbortSignal): Promise<void> {
   if (!isAbsolute(path)) throw new EngineError('failed', `not an absolute path: ${path}`)
-  signal?.throwIfAborted()
-  await new Promise<void>((resolve, reject) => {
-    const options = signal === undefined ? { env } : { env, signal }
-    execFile('podman', ['unshare', 'rm', '-rf', '--', path], options, (error, _stdout, stderr) => {
-      if (error === null) resolve()
-      else if (signal?.aborted === true) reject(signal.reason)
-      else reject(toEngineError(error, stderr))
-    })
-  })
-}
-
-function toEngineError(error: Error, stderr: string): EngineError {
-  if ('code' in error && error.code === 'ENOENT') {
-    return new EngineError('unavailable', 'cannot run podman: it is not on the PATH', { cause: error })
-  }
-  const complaint = stderr.trim().slice(-MAX_COMPLAINT)
-  return new EngineError('failed', `podman unshare rm failed: ${complaint || error.message}`, { cause: error })
+  await runPodman(['unshare', 'rm', '-rf', '--', path], env, signal)
 }
