@@ -184,7 +184,7 @@ describe.skipIf(skipsPodman())('podman behind a connection that fails', () => {
   })
 
   it('that is silent should end every call in time, and everything should work afterwards', async () => {
-    proxy.switch({ on: /./, fault: { kind: 'half-open' } })
+    proxy.switch({ on: ALL_BUT_PING, fault: { kind: 'half-open' } })
     proxy.cut()
     const endings = await askAll()
     proxy.switch()
@@ -192,6 +192,27 @@ describe.skipIf(skipsPodman())('podman behind a connection that fails', () => {
     await expectNoFalseSuccess(endings)
     await expectRecovered()
   })
+
+  // Podman lives, and can be asked through other connections; what it is asked for in the usual way gets lost.
+  const losses: (readonly [string, RegExp])[] = [
+    ['is to change something', /^(POST|DELETE) /],
+    ['is asked how things are', /^GET \/(containers|exec|images|networks)\b/],
+    ['is to begin a command', /^POST \/exec\//],
+  ]
+
+  it.each(losses)(
+    'that is silent when it %s should end every call in time, and everything should work afterwards',
+    async (_name, on) => {
+      proxy.switch({ on, fault: { kind: 'half-open' } })
+      const endings = await askAll()
+      expect(proxy.struck.some(({ fault }) => fault === 'half-open')).toBe(true)
+      expect(endings.some(({ error }) => error !== undefined)).toBe(true)
+      proxy.switch()
+      expectTyped(endings)
+      await expectNoFalseSuccess(endings)
+      await expectRecovered()
+    },
+  )
 
   it('that is silent about events alone should not leave states wrong', async () => {
     proxy.switch({ on: /\/events/, fault: { kind: 'half-open' } })

@@ -71,7 +71,7 @@ interface Run {
 async function run({ api, spec, temporary, log, onProgress }: Run, signal?: AbortSignal): Promise<string> {
   const what = `build ${spec.tag}`
   // An upload cannot be repeated: make sure first that somebody is there to take it.
-  await api.call({ method: 'GET', path: '/_ping', ok: [200], what, repeatable: true, short: true }, signal)
+  await api.call({ method: 'GET', path: '/_ping', ok: [200], what, repeatable: true }, signal)
   const upload = new TarGuard()
   let unreadable: unknown
   pipeline(spec.context, upload, (error) => {

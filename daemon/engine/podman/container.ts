@@ -12,11 +12,14 @@ import {
   isEngineError,
   type Labels,
 } from '../engine.ts'
+import { checkLimits, hasLimits } from '../limit.ts'
 import type { ApiCall, PodmanApi } from './api.ts'
 import { commitContainer } from './commit.ts'
 import { createBody } from './container-spec.ts'
+import { isAtWorkOn } from './container-work.ts'
 import { pathOf } from './docker.ts'
 import { type PodmanExec, startExec } from './exec.ts'
+import { readInfo } from './info.ts'
 import { containerDetails, containerSummaries, created, read } from './schema.ts'
 
 /** What podman answers for "never". */
@@ -44,6 +47,7 @@ export class PodmanContainers implements ContainerEngine {
 
   async create(spec: ContainerSpec, signal?: AbortSignal): Promise<{ readonly id: string }> {
     const body = createBody(spec)
+    if (hasLimits(spec.limits)) checkLimits(spec.limits, (await readInfo(this.#api, signal)).cgroupControllers)
     // Podman creates a missing source as a directory, silently.
     await checkSources(spec.mounts.map(({ source }) => source))
     const what = `create container ${spec.name}`
@@ -100,6 +104,7 @@ export class PodmanContainers implements ContainerEngine {
         ok: [200, 204, 404],
         what,
         repeatable: true,
+        isAtWork: isAtWorkOn(container),
       },
       signal,
     )
@@ -124,7 +129,6 @@ export class PodmanContainers implements ContainerEngine {
     const what = 'list containers'
     const filters = JSON.stringify({ label: Object.entries(labels).map(([name, value]) => `${name}=${value}`) })
     const answer = await this.#api.call(
-      // Not short: it waits while another container is created, which may take minutes.
       { method: 'GET', path: '/containers/json', query: { all: true, filters }, ok: [200], what, repeatable: true },
       signal,
     )
@@ -147,14 +151,15 @@ export class PodmanContainers implements ContainerEngine {
   #post(container: string, verb: string, what: string): ApiCall {
     const path = `/containers${pathOf(container)}/${verb}`
     // 304: it is so already.
-    return { method: 'POST', path, ok: [200, 204, 304], what, repeatable: true }
+    return { method: 'POST', path, ok: [200, 204, 304], what, repeatable: true, isAtWork: isAtWorkOn(container) }
   }
 
   async #inspect(container: string, signal: AbortSignal | undefined): Promise<Inspected | undefined> {
     const what = `inspect container ${container}`
     const path = `/containers${pathOf(container)}/json`
     try {
-      const call: ApiCall = { method: 'GET', path, ok: [200], what, repeatable: true, short: true }
+      const isAtWork = isAtWorkOn(container)
+      const call: ApiCall = { method: 'GET', path, ok: [200], what, repeatable: true, isAtWork }
       return read(containerDetails, await this.#api.call(call, signal), what)
     } catch (error) {
       if (isEngineError(error, 'not_found')) return undefined

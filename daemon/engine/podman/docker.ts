@@ -50,15 +50,11 @@ interface DialOptions {
   readonly abortSignal?: AbortSignal
 }
 
-/** Two clients of one socket: short calls break off when nothing moves for a minute, long ones and streams never do. */
-interface Clients {
+/** The client of a socket. */
+interface Client {
   readonly socketPath: string
-  readonly short: Modem
-  readonly long: Modem
+  readonly modem: Modem
 }
-
-/** Silence after which a short call is given up, in milliseconds. */
-const SHORT_TIMEOUT_MS = 60_000
 
 /** Every status, so that the modem hands over every answer. */
 const ANY_STATUS: Readonly<Record<number, boolean>> = Object.fromEntries(
@@ -68,22 +64,16 @@ const ANY_STATUS: Readonly<Record<number, boolean>> = Object.fromEntries(
 /** No list of containers or images is as long as this. */
 const MAX_ANSWER_BYTES = 64 * 1024 * 1024
 
-/** How a call is made. */
-export interface CallOptions {
-  /** A call that podman answers at once, whatever else it does; only those have a time limit. */
-  readonly short: boolean
-}
-
 /**
  * Speaks HTTP to podman, through dockerode. dockerode is loaded at the first call, since that takes over 100 ms.
  * Connections are not reused: a fresh one costs a fraction of a millisecond on a unix socket, and so a request never
  * meets a socket that the service closed meanwhile. Throws {@link ApiFailure}, or what the connection
- * failed with; see `error.ts`.
+ * failed with; see `error.ts`. Nothing has a time limit here; see `silence.ts`.
  */
 export class DockerClient {
   readonly #socketPath: () => string
   #loading: Promise<typeof Dockerode> | undefined
-  #clients: Clients | undefined
+  #client: Client | undefined
 
   /** @param socketPath tells the socket to use now; asked before each request, so that the service may move */
   constructor(socketPath: () => string) {
@@ -91,40 +81,33 @@ export class DockerClient {
   }
 
   /** Makes a call and returns its parsed answer; its text when it is no JSON. */
-  async call(request: ApiRequest, options: CallOptions, signal?: AbortSignal): Promise<unknown> {
-    const clients = await this.#connect()
-    const modem = options.short ? clients.short : clients.long
+  async call(request: ApiRequest, signal?: AbortSignal): Promise<unknown> {
+    const modem = await this.#connect()
     return parse(await collect(await checked(await dial<IncomingMessage>(modem, request, {}, signal), request)))
   }
 
   /** Makes a call and returns the body of its answer as it comes. The signal breaks the stream off, too. */
   async stream(request: ApiRequest, signal?: AbortSignal): Promise<Readable> {
-    const { long } = await this.#connect()
-    return await checked(await dial<IncomingMessage>(long, request, {}, signal), request)
+    const modem = await this.#connect()
+    return await checked(await dial<IncomingMessage>(modem, request, {}, signal), request)
   }
 
   /** Makes a call that turns its connection into a raw duplex stream. The signal has no effect afterwards. */
   async hijack(request: ApiRequest, signal?: AbortSignal): Promise<Duplex> {
-    const { long } = await this.#connect()
-    const answer = await dial<Duplex | IncomingMessage>(long, request, { hijack: true }, signal)
+    const modem = await this.#connect()
+    const answer = await dial<Duplex | IncomingMessage>(modem, request, { hijack: true }, signal)
     if (!(answer instanceof IncomingMessage)) return answer
     await checked(answer, request)
     answer.destroy()
     throw new EngineError('failed', `podman did not hand the connection over: ${request.path}`)
   }
 
-  async #connect(): Promise<Clients> {
+  async #connect(): Promise<Modem> {
     this.#loading ??= import('dockerode').then((module) => module.default)
     const Docker = await this.#loading
     const socketPath = this.#socketPath()
-    if (this.#clients?.socketPath !== socketPath) {
-      this.#clients = {
-        socketPath,
-        short: createModem(Docker, socketPath, SHORT_TIMEOUT_MS),
-        long: createModem(Docker, socketPath, 0),
-      }
-    }
-    return this.#clients
+    if (this.#client?.socketPath !== socketPath) this.#client = { socketPath, modem: createModem(Docker, socketPath) }
+    return this.#client.modem
   }
 }
 
@@ -137,12 +120,12 @@ export function pathOf(...segments: string[]): string {
  * DOCKER_HOST overrides an explicit socket path, and broken DOCKER_* variables make the constructor throw; a socket was
  * chosen already, so they are out of sight while it runs.
  */
-function createModem(Docker: typeof Dockerode, socketPath: string, timeoutMs: number): Modem {
+function createModem(Docker: typeof Dockerode, socketPath: string): Modem {
   const hidden = Object.entries(process.env).filter(([name]) => name.startsWith('DOCKER_'))
   for (const [name] of hidden) delete process.env[name]
   try {
     const headers = { Connection: 'close' }
-    return new Docker({ socketPath, protocol: 'http', timeout: timeoutMs, headers }).modem
+    return new Docker({ socketPath, protocol: 'http', timeout: 0, headers }).modem
   } finally {
     for (const [name, value] of hidden) process.env[name] = value
   }

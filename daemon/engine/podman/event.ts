@@ -66,7 +66,7 @@ async function followOnce(
     void connectAfterSilence(api, subscription, timer.signal).then((isForgotten) => {
       if (isForgotten) broken.abort()
     })
-    const stream = await api.stream(subscription.request(), bothSignals)
+    const stream = await api.subscribe(subscription.request(), bothSignals)
     timer.abort()
     subscription.connected()
     for await (const line of readLines(stream)) subscription.take(line)
@@ -90,7 +90,7 @@ async function connectAfterSilence(
 ): Promise<boolean> {
   try {
     await sleep(SILENCE_MS, undefined, { signal: answered, ref: false })
-    await api.ask({ method: 'GET', path: '/_ping', ok: [200], what: 'ping', repeatable: true, short: true }, answered)
+    await api.ask({ method: 'GET', path: '/_ping', ok: [200], what: 'ping', repeatable: true }, answered)
     if (!answered.aborted) subscription.connected()
     await sleep(RENEW_MS - SILENCE_MS, undefined, { signal: answered, ref: false })
     return true
@@ -123,7 +123,10 @@ class Subscription {
     // Podman counts in seconds, and includes the one named.
     const since = (this.#last / 1_000_000_000n - 1n).toString()
     const query = { since, filters: JSON.stringify({ type: ['container'], label }) }
-    return { method: 'GET', path: '/events', query, ok: [200], what: 'follow events', repeatable: true } as const
+    // As long as nothing happens there is nothing to answer.
+    const isAtWork = () => Promise.resolve(true)
+    const call = { method: 'GET', path: '/events', query, ok: [200], what: 'follow events', repeatable: true } as const
+    return { ...call, isAtWork }
   }
 
   connected(): void {

@@ -11,6 +11,7 @@ import {
 import type { PodmanApi } from './api.ts'
 import { ComplaintFilter } from './complaint.ts'
 import { pipeToTheEnd } from './connection.ts'
+import { isAtWorkOn } from './container-work.ts'
 import { Demuxer, Output, type OutputWriter, Passer } from './demux.ts'
 import { pathOf } from './docker.ts'
 import { mayBeCutOff, readComplaint } from './error.ts'
@@ -47,6 +48,7 @@ export async function startExec(
     ok: [],
     what: `run ${spec.command[0]} in container ${container}`,
     repeatable: false,
+    isAtWork: isAtWorkOn(container),
   })
   const exec = new PodmanExec({ api, id, container, spec, socket })
   if (signal?.aborted) {
@@ -78,7 +80,7 @@ async function createExec(api: PodmanApi, container: string, spec: ExecSpec, sig
       what,
       // A second one is a record that was never started.
       repeatable: true,
-      short: true,
+      isAtWork: isAtWorkOn(container),
     },
     signal,
   )
@@ -133,7 +135,7 @@ export class PodmanExec implements EngineExec {
         ok: [200, 201],
         what: `resize the terminal of ${this.#spec.command[0]}`,
         repeatable: true,
-        short: true,
+        isAtWork: isAtWorkOn(this.container),
       })
     } catch (error) {
       if (!isEngineError(error, 'not_found', 'wrong_state', 'failed') || (await this.#isRunning())) throw error
@@ -241,7 +243,7 @@ export class PodmanExec implements EngineExec {
         ok: [200],
         what,
         repeatable: true,
-        short: true,
+        isAtWork: isAtWorkOn(this.container),
       })
       return read(execDetails, answer, what)
     } catch (error) {
@@ -255,7 +257,8 @@ export class PodmanExec implements EngineExec {
     if (state === undefined || !state.Running || state.Pid <= 0) return undefined
     const what = `inspect container ${this.container}`
     const path = `/containers${pathOf(this.container)}/json`
-    const answer = await this.#api.call({ method: 'GET', path, ok: [200], what, repeatable: true, short: true })
+    const isAtWork = isAtWorkOn(this.container)
+    const answer = await this.#api.call({ method: 'GET', path, ok: [200], what, repeatable: true, isAtWork })
     return await findGroup(state.Pid, read(containerDetails, answer, what).State.Pid)
   }
 }

@@ -16,6 +16,12 @@ import { splitName } from './image-name.ts'
 import { ImageStore } from './image-store.ts'
 import { parseLine, readLines } from './ndjson.ts'
 
+/** How long podman may take to hear from a registry, which it does not show, in milliseconds. */
+const REGISTRY_MS = 300_000
+
+/** How long podman may take to read an imported file system before it puts it into its store, in milliseconds. */
+const READ_MS = 120_000
+
 /** Images through the Docker-compatible API, and podman's own where that one lacks something. */
 export class PodmanImages implements ImageEngine {
   readonly #api: PodmanApi
@@ -44,7 +50,7 @@ export class PodmanImages implements ImageEngine {
     const query = { fromImage: repo, tag }
     try {
       const stream = await this.#api.stream(
-        { method: 'POST', path: '/images/create', query, ok: [200], what, repeatable: true },
+        { method: 'POST', path: '/images/create', query, ok: [200], what, repeatable: true, idleMs: REGISTRY_MS },
         signal,
       )
       for await (const line of readLines(stream)) {
@@ -80,7 +86,16 @@ export class PodmanImages implements ImageEngine {
       // The Docker-compatible way leaves the whole tar in /var/tmp.
       const path = '/v4.0.0/libpod/images/import'
       const query = { reference: tag }
-      const call = { method: 'POST', path, query, upload: rootfs, ok: [200], what, repeatable: false } as const
+      const call = {
+        method: 'POST',
+        path,
+        query,
+        upload: rootfs,
+        ok: [200],
+        what,
+        repeatable: false,
+        idleMs: READ_MS,
+      } as const
       await this.#api.call(call, signal)
     } catch (error) {
       if (unreadable === undefined || signal?.aborted) throw error

@@ -86,6 +86,10 @@ export const info = z.object({
   version: z.object({ Version: z.string() }),
 })
 
+export const storeInfo = z.object({ store: z.object({ graphRoot: z.string(), graphDriverName: z.string() }) })
+
+export const containerState = z.object({ State: z.object({ Status: z.string() }) })
+
 export const event = z.object({
   Type: z.string(),
   Action: z.string(),

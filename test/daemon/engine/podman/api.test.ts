@@ -95,26 +95,6 @@ describe('PodmanApi', () => {
     await expect(retrying).rejects.toBe(reason)
   })
 
-  it('should end what waits when podman as a whole is silent, and nothing as long as it says a word', async () => {
-    let isSilent = false
-    const left: (() => void)[] = []
-    await using fake = await startFakeApi((request, response) => {
-      if (isSilent) return
-      if (request.url?.startsWith('/_ping')) answer(response, 200, 'OK')
-      else left.push(() => answer(response, 200, { late: true }))
-    })
-    const api = new PodmanApi(new DockerClient(() => fake.socketPath), 500, { quietMs: 20, answerMs: 100 })
-    const slow = api.call(GET)
-    await expect.poll(() => fake.requests.filter((request) => request === 'GET /_ping').length).toBeGreaterThan(3)
-    for (const finish of left.splice(0)) finish()
-    expect(await slow).toEqual({ late: true })
-    isSilent = true
-    const gone = expect.objectContaining({ kind: 'connection_lost', message: expect.stringContaining('no longer') })
-    await expect(api.call(GET)).rejects.toEqual(gone)
-    await expect(api.stream(GET)).rejects.toEqual(gone)
-    await expect(api.hijack(POST)).rejects.toEqual(gone)
-  })
-
   it('should not repeat for ever what breaks every time', async () => {
     await using api = await startFakeApi((request) => request.socket.destroy())
     await expect(connect(api, 60_000).call(GET)).rejects.toMatchObject({ kind: 'connection_lost' })
