@@ -45,7 +45,16 @@ class PodmanEngine implements Engine {
   }
 
   async info(signal?: AbortSignal): Promise<EngineInfo> {
-    return await readInfo(this.#api, signal)
+    const call = get('/v4.0.0/libpod/info', 'tell about itself')
+    const { host, store, version } = read(info, await this.#api.call(call, signal), call.what)
+    return {
+      version: version.Version,
+      rootless: host.security.rootless,
+      storageDriver: store.graphDriverName,
+      networkBackend: host.networkBackend ?? 'unknown',
+      cgroupVersion: host.cgroupVersion === 'v2' ? '2' : host.cgroupVersion === 'v1' ? '1' : 'unknown',
+      cgroupControllers: host.cgroupControllers ?? [],
+    }
   }
 
   watch(labels: Labels, listener: (message: EngineEventMessage) => void): () => void {
