@@ -39,6 +39,8 @@ export type EngineErrorKind =
   | 'unavailable'
   /** The connection broke after the request was sent: the outcome is unknown. */
   | 'connection_lost'
+  /** This host cannot enforce a limit that is asked for. */
+  | 'limit_unsupported'
   /** The engine refused for another reason, which is in the message. */
   | 'failed'
 
@@ -78,6 +80,22 @@ export interface BindMount {
   readonly readOnly: boolean
 }
 
+/** What a container may use of the host; absent is unlimited. */
+export interface ContainerLimits {
+  /** Memory in bytes, swap included. */
+  readonly memoryBytes?: number | undefined
+  /** Processors; 0.5 is half of one. */
+  readonly cpus?: number | undefined
+  /** Processes and threads. */
+  readonly pids?: number | undefined
+}
+
+/** Which controller of {@link EngineInfo.cgroupControllers} enforces which limit. */
+export const LIMIT_CONTROLLERS = { memoryBytes: 'memory', cpus: 'cpu', pids: 'pids' } as const satisfies Record<
+  keyof ContainerLimits,
+  string
+>
+
 /** All that is needed to create a container. */
 export interface ContainerSpec {
   readonly name: string
@@ -100,6 +118,9 @@ export interface ContainerSpec {
     | { readonly kind: 'named'; readonly name: string; readonly aliases: readonly string[] }
     | { readonly kind: 'none' }
     | { readonly kind: 'host' }
+  /** Addresses of name servers; none for those of its network. */
+  readonly dns: readonly string[]
+  readonly limits: ContainerLimits
   /** Seconds between TERM and KILL when the engine stops the container by itself. */
   readonly stopTimeoutSeconds: number
 }
@@ -241,7 +262,7 @@ export type EngineEventMessage =
 
 /** Containers. All operations take a name or an id. */
 export interface ContainerEngine {
-  /** Creates; rejects with `name_taken`, `not_found` (image), `network_stale`. May take minutes under keep-id: no deadline. */
+  /** Creates; rejects with `name_taken`, `not_found` (image), `network_stale`, `limit_unsupported`. May take minutes under keep-id: no deadline. */
   create(spec: ContainerSpec, signal?: AbortSignal): Promise<{ readonly id: string }>
   /** Starts; a running container is a success. Rejects with `port_taken`, `mount_missing`, `network_stale`, `runtime_stale`, `failed`. */
   start(container: string, signal?: AbortSignal): Promise<void>

@@ -34,7 +34,7 @@ export interface SpecInput {
 }
 
 /** A container spec before its image is known. Hash and comparison need no image. */
-export type SpecDraft = Omit<ContainerSpec, 'image' | 'labels'>
+export type SpecDraft = Omit<ContainerSpec, 'image' | 'labels' | 'dns' | 'limits'>
 
 /** Name of the loop's container (rule C-7). */
 export function containerName(workspace: string, id: string): string {
@@ -114,6 +114,8 @@ export function completeSpec(
 ): ContainerSpec {
   return {
     ...draft,
+    dns: [],
+    limits: {},
     image: image.tag,
     labels: {
       ...ownerLabels(owner.workspace, owner.id),

@@ -1,7 +1,7 @@
 import { mkdtemp, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { expect, it } from 'vitest'
-import { isEngineError } from '../../daemon/engine/engine.ts'
+import { type ContainerLimits, isEngineError, LIMIT_CONTROLLERS } from '../../daemon/engine/engine.ts'
 import { type GetSubject, Workshop } from './subject.ts'
 
 /** What every engine promises about containers. */
@@ -154,6 +154,19 @@ export function containerContract(subject: GetSubject): void {
     for (const path of ['/tmp/a:b', '/tmp/a,b', '/tmp/a\nb', 'tmp']) {
       const spec = shop.spec({ mounts: [{ source: '/tmp', target: path, readOnly: false }] })
       await expect(shop.engine.container.create(spec)).rejects.toMatchObject({ kind: 'failed' })
+    }
+  })
+
+  it('should take the limits that the host can enforce, and refuse the others', async () => {
+    await using shop = new Workshop(subject())
+    const { cgroupControllers } = await shop.engine.info()
+    const limits: ContainerLimits[] = [{ memoryBytes: 67_108_864 }, { cpus: 0.5 }, { pids: 64 }]
+    for (const limit of limits) {
+      const [name] = Object.keys(limit) as (keyof typeof LIMIT_CONTROLLERS)[]
+      const spec = shop.spec({ name: shop.containerName(String(name)), limits: limit })
+      const created = shop.engine.container.create(spec)
+      if (name !== undefined && cgroupControllers.includes(LIMIT_CONTROLLERS[name])) await created
+      else await expect(created).rejects.toMatchObject({ kind: 'limit_unsupported' })
     }
   })
 

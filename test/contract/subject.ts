@@ -66,6 +66,8 @@ export class Workshop implements AsyncDisposable {
       keepId: { uid: 2000, gid: 2000 },
       init: true,
       network: { kind: 'none' },
+      dns: [],
+      limits: {},
       stopTimeoutSeconds: 2,
       ...overrides,
     }

@@ -13,6 +13,7 @@ import {
   type ExecSpec,
   type Labels,
 } from '../../daemon/engine/engine.ts'
+import { checkLimits } from '../../daemon/engine/limit.ts'
 import { carries, type FakeEvents } from './event.ts'
 import { FakeExec } from './exec.ts'
 import type { FaultPlan } from './fault.ts'
@@ -37,6 +38,8 @@ export interface FakeContainersDeps {
   /** Plain id of an image, undefined when there is none. */
   readonly findImage: (name: string) => string | undefined
   readonly hasNetwork: (name: string) => boolean
+  /** As in the engine's facts. */
+  readonly cgroupControllers: readonly string[]
   /** Puts an image into the store; the tag moves to it. */
   readonly addImage: (tag: string, labels: Labels) => void
   /** Whether a started container's own command is run, as a process of the host. */
@@ -92,6 +95,7 @@ export class FakeContainers implements ContainerEngine {
   create(spec: ContainerSpec, signal?: AbortSignal): Promise<{ readonly id: string }> {
     const body = async () => {
       checkPaths(spec)
+      checkLimits(spec.limits, this.#deps.cgroupControllers)
       await checkMounts(spec)
       if (this.#find(spec.name) !== undefined) throw new EngineError('name_taken', `${spec.name} is taken`)
       const imageId = this.#deps.findImage(spec.image)

@@ -5,6 +5,9 @@ import { FaultPlan } from './fault.ts'
 import { FakeImages } from './image.ts'
 import { FakeNetworks } from './network.ts'
 
+/** What a fake engine can limit: not everything. */
+const CONTROLLERS: readonly string[] = ['memory', 'pids']
+
 /** Options of a fake engine. */
 export interface FakeEngineOptions {
   /** Tags of images that are there from the start. */
@@ -33,6 +36,7 @@ export class FakeEngine implements Engine, AsyncDisposable {
       events: this.#events,
       findImage: (name) => this.image.find(name)?.id,
       hasNetwork: (name) => this.network.has(name),
+      cgroupControllers: CONTROLLERS,
       addImage: (tag, labels) => this.image.add(tag, labels),
       runCommands: options.runCommands ?? false,
     })
@@ -53,7 +57,7 @@ export class FakeEngine implements Engine, AsyncDisposable {
       storageDriver: 'overlay',
       networkBackend: 'netavark',
       cgroupVersion: '2',
-      cgroupControllers: ['memory', 'pids'],
+      cgroupControllers: CONTROLLERS,
     }
     return this.faults.run({ operation: 'info', subject: '', signal, body: () => info })
   }

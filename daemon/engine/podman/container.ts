@@ -12,12 +12,14 @@ import {
   isEngineError,
   type Labels,
 } from '../engine.ts'
+import { checkLimits, hasLimits } from '../limit.ts'
 import type { ApiCall, PodmanApi } from './api.ts'
 import { commitContainer } from './commit.ts'
 import { createBody } from './container-spec.ts'
 import { isAtWorkOn } from './container-work.ts'
 import { pathOf } from './docker.ts'
 import { type PodmanExec, startExec } from './exec.ts'
+import { readInfo } from './info.ts'
 import { containerDetails, containerSummaries, created, read } from './schema.ts'
 
 /** What podman answers for "never". */
@@ -45,6 +47,7 @@ export class PodmanContainers implements ContainerEngine {
 
   async create(spec: ContainerSpec, signal?: AbortSignal): Promise<{ readonly id: string }> {
     const body = createBody(spec)
+    if (hasLimits(spec.limits)) checkLimits(spec.limits, (await readInfo(this.#api, signal)).cgroupControllers)
     // Podman creates a missing source as a directory, silently.
     await checkSources(spec.mounts.map(({ source }) => source))
     const what = `create container ${spec.name}`

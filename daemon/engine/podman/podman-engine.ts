@@ -4,8 +4,8 @@ import { PodmanContainers } from './container.ts'
 import { DockerClient } from './docker.ts'
 import { watchEvents } from './event.ts'
 import { PodmanImages } from './image.ts'
+import { readInfo } from './info.ts'
 import { PodmanNetworks } from './network.ts'
-import { info, read } from './schema.ts'
 
 /** Options of {@link createPodmanEngine}. */
 export interface PodmanEngineOptions {
@@ -45,16 +45,7 @@ class PodmanEngine implements Engine {
   }
 
   async info(signal?: AbortSignal): Promise<EngineInfo> {
-    const call = get('/v4.0.0/libpod/info', 'tell about itself')
-    const { host, store, version } = read(info, await this.#api.call(call, signal), call.what)
-    return {
-      version: version.Version,
-      rootless: host.security.rootless,
-      storageDriver: store.graphDriverName,
-      networkBackend: host.networkBackend ?? 'unknown',
-      cgroupVersion: host.cgroupVersion === 'v2' ? '2' : host.cgroupVersion === 'v1' ? '1' : 'unknown',
-      cgroupControllers: host.cgroupControllers ?? [],
-    }
+    return await readInfo(this.#api, signal)
   }
 
   watch(labels: Labels, listener: (message: EngineEventMessage) => void): () => void {

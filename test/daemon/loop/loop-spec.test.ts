@@ -39,6 +39,8 @@ describe('the container of a loop', () => {
       init: true,
       network: { kind: 'named', name: 'loopat-ws-0b8f3c4e', aliases: ['loop-0b8f3c4e'] },
       stopTimeoutSeconds: 5,
+      dns: [],
+      limits: {},
     })
   })
 

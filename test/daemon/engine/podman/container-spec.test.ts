@@ -17,6 +17,8 @@ const SPEC: ContainerSpec = {
   keepId: { uid: 2000, gid: 2001 },
   init: true,
   network: { kind: 'named', name: 'net', aliases: ['one'] },
+  dns: [],
+  limits: {},
   stopTimeoutSeconds: 7,
 }
 
@@ -28,6 +30,7 @@ describe('createBody', () => {
       Labels: { 'loopat.loop-id': '1' },
       Entrypoint: ['/bin/sh'],
       Cmd: ['-c', 'sleep 1'],
+      User: '2000:2001',
       WorkingDir: '/work',
       Env: ['A=1', 'B=two\nlines'],
       StopTimeout: 7,
@@ -41,6 +44,20 @@ describe('createBody', () => {
       NetworkingConfig: { EndpointsConfig: { net: { Aliases: ['one'] } } },
     })
     expect(createBody({ ...SPEC, network: { kind: 'none' } })).toMatchObject({ HostConfig: { NetworkMode: 'none' } })
+  })
+
+  it('should say which name servers and limits are asked for', () => {
+    const limits = { memoryBytes: 67_108_864, cpus: 0.29, pids: 100 }
+    expect(createBody({ ...SPEC, dns: ['192.0.2.1'], limits })).toMatchObject({
+      HostConfig: {
+        Dns: ['192.0.2.1'],
+        Memory: 67_108_864,
+        // No swap on top.
+        MemorySwap: 67_108_864,
+        NanoCpus: 290_000_000,
+        PidsLimit: 100,
+      },
+    })
   })
 
   it.each(['/a:b', '/a,b', '/a\nb', '/a\x7f', 'relative', ''])('should refuse to mount %j', (path) => {
