@@ -33,6 +33,7 @@ import { callSelf } from './server/self-call.ts'
 import { createServer } from './server/server.ts'
 import { prepareRuntimeDir } from './server/socket.ts'
 import { type Handover, ServiceManager, takeHandover } from './service-manager.ts'
+import { VaultStore } from './vault/vault-store.ts'
 
 /** Milliseconds until a shutdown that hangs is given up, on top of the drain deadline. */
 const SHUTDOWN_MS = 15_000
@@ -156,11 +157,13 @@ function buildRooms(ground: Ground, hub: EventHub) {
     env,
     log: log.child({ room: 'git' }),
   })
+  const vaults = new VaultStore({ home: paths.home, log: log.child({ room: 'vault' }) })
   const loop = new LoopService({
     engine,
     store,
     images: image,
     repos,
+    vaults,
     leases,
     clock,
     log: log.child({ room: 'loop' }),

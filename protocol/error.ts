@@ -136,6 +136,13 @@ export const ERRORS = {
     exit: 'conflict',
     meaning: 'The loop holds commits that are on no remote, or uncommitted files.',
   },
+  vault_in_use: { number: 1036, exit: 'conflict', meaning: 'Loops use the vault, which is to be removed.' },
+  vault_invalid: {
+    number: 1037,
+    exit: 'usage',
+    meaning: 'A vault, or a name or value for it, is not acceptable, or a link in it leads out of it.',
+  },
+  vault_not_found: { number: 1038, exit: 'notFound', meaning: 'The user has no vault of this name.' },
 } as const satisfies Record<string, CatalogueEntry>
 
 /** Name of a catalogue error, stable across versions. */

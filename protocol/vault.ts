@@ -16,8 +16,14 @@ export const VaultName = z
 
 export const EnvName = z
   .string()
+  .max(255, 'must have at most 255 characters')
   .regex(/^[A-Za-z_][A-Za-z0-9_]*$/, 'must be a variable name')
   .describe('Name of an environment variable.')
 
 /** The vault of a loop that names none. */
 export const DEFAULT_VAULT = 'default'
+
+/** Largest value of a variable, in bytes: with its name it is the longest that the kernel takes (128 KiB). */
+export const MAX_ENV_VALUE_BYTES = 130_048
+/** Largest environment of a vault, names included, in bytes. */
+export const MAX_ENV_BYTES = 1_048_576

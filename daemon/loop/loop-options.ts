@@ -34,6 +34,35 @@ export interface LoopImages {
   known(image?: string): string | undefined
 }
 
+/** A file or directory that a vault puts into the home of a loop. */
+export interface VaultMount {
+  /** Name in the home, one path component. */
+  readonly name: string
+  /** Real path on the host. */
+  readonly source: string
+  readonly kind: 'file' | 'directory'
+}
+
+/**
+ * Vaults, as the loops need them. A vault named `default` that does not exist is empty. Entries that must not be
+ * delivered are left out and logged.
+ */
+export interface LoopVaults {
+  /**
+   * The variables of a vault, as they are now.
+   * @param user checked id of the user whose vault it is
+   * @param vault checked name
+   * @throws `vault_not_found`, `vault_invalid`
+   */
+  env(user: string, vault: string, signal: AbortSignal): Promise<Readonly<Record<string, string>>>
+
+  /**
+   * What a vault puts into the home, sorted by name; none lies in another. The modes of ssh's files are mended.
+   * @throws as {@link env}
+   */
+  homeMounts(user: string, vault: string, signal: AbortSignal): Promise<readonly VaultMount[]>
+}
+
 /** A loop was created, changed or removed. */
 export interface LoopChange {
   readonly loop: LoopInfo
@@ -46,6 +75,7 @@ export interface LoopServiceOptions {
   readonly store: LoopStore
   readonly images: LoopImages
   readonly repos: RepoAccess
+  readonly vaults: LoopVaults
   readonly leases: LeaseRegister
   readonly clock: Clock
   readonly log: Logger

@@ -1,5 +1,8 @@
 import { LoopatError } from '@loopatd/protocol'
+import { errorCode } from '../lib/error-code.ts'
 import type { Logger } from '../log.ts'
+
+export { errorCode }
 
 /** Whether metadata can be written. */
 export interface StorageState {
@@ -58,10 +61,4 @@ export class StorageHealth {
       })
     }
   }
-}
-
-/** The code of a system error (`ENOENT`); undefined when it is no system error. */
-export function errorCode(error: unknown): string | undefined {
-  if (!(error instanceof Error) || !('code' in error) || !('syscall' in error)) return undefined
-  return typeof error.code === 'string' ? error.code : undefined
 }

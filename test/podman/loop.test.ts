@@ -13,6 +13,7 @@ import { LAUNCHER } from '../../daemon/loop/launcher.ts'
 import type { LoopChange, LoopImages } from '../../daemon/loop/loop-options.ts'
 import { LoopService } from '../../daemon/loop/loop-service.ts'
 import { LoopStore } from '../../daemon/loop/loop-store.ts'
+import { VaultStore } from '../../daemon/vault/vault-store.ts'
 import { type LogLine, memoryLog, never } from '../daemon/loop/kit.ts'
 import { skipsPodman, smallImage, startPodman, type TestImage, type TestPodman } from '../harness/podman.ts'
 
@@ -62,6 +63,7 @@ function makeService(): LoopService {
     }),
     images,
     repos,
+    vaults: new VaultStore({ home: join(podman.directory, 'home'), log }),
     leases: new LeaseRegister(systemClock),
     clock: systemClock,
     log,

@@ -14,6 +14,7 @@ import type { Logger } from '../../../daemon/log.ts'
 import type { LoopChange, LoopImage, LoopImages } from '../../../daemon/loop/loop-options.ts'
 import { LoopService } from '../../../daemon/loop/loop-service.ts'
 import { LoopStore, type StoreFiles } from '../../../daemon/loop/loop-store.ts'
+import { VaultStore } from '../../../daemon/vault/vault-store.ts'
 import { FakeEngine } from '../../fake/engine.ts'
 
 /** A signal that never aborts. Many calls at once listen to it. */
@@ -159,6 +160,7 @@ export class Workshop implements AsyncDisposable {
   readonly engine: FakeEngine
   readonly images: FakeImages
   readonly repos: FakeRepos
+  readonly vaults: VaultStore
   readonly leases: LeaseRegister
   readonly store: LoopStore
   readonly service: LoopService
@@ -175,6 +177,7 @@ export class Workshop implements AsyncDisposable {
     this.repos = new FakeRepos(join(home, 'mirrors'))
     this.leases = new LeaseRegister(clock)
     const log = memoryLog(this.lines)
+    this.vaults = new VaultStore({ home, log })
     const directory = join(home, 'loops')
     this.store = new LoopStore({
       directory,
@@ -187,6 +190,7 @@ export class Workshop implements AsyncDisposable {
       store: this.store,
       images: this.images,
       repos: this.repos,
+      vaults: this.vaults,
       leases: this.leases,
       clock,
       log,
