@@ -4,6 +4,9 @@ import { ERRORS, type ErrorName } from './error.ts'
 import { COMMON_ERRORS, defineMethod, type Method, type Notification } from './method.ts'
 import { VERSION } from './version.ts'
 
+/** Arrays and objects of a message nest at most this deep, the message itself counted; deeper ones are `protocol_error`. */
+export const MAX_MESSAGE_DEPTH = 64
+
 export const rpcDiscover = defineMethod({
   method: 'rpc.discover',
   summary: 'The contract as an OpenRPC document.',
@@ -73,7 +76,7 @@ export function openRpcDocument(
     info: {
       title: 'loopatd',
       version: VERSION,
-      description: 'JSON-RPC 2.0 with Content-Length framing over a unix socket; `initialize` comes first.',
+      description: `JSON-RPC 2.0 with Content-Length framing over a unix socket; \`initialize\` comes first. Arrays and objects of a message nest at most ${MAX_MESSAGE_DEPTH} levels deep.`,
       license: { name: 'Apache-2.0' },
     },
     methods: Object.values(methods).map(methodObject),

@@ -10,9 +10,7 @@ export const MAX_HEADER_BYTES = 1024
 const HEADER_END = '\r\n\r\n'
 /** Every header that is allowed begins so; anything else is refused with its first byte. */
 const HEADER_BEGIN = 'content-'
-const INITIAL_BYTES = 4096
-/** An emptied buffer larger than this is given back. */
-const KEPT_BYTES = 65_536
+const NOTHING = Buffer.alloc(0)
 
 function malformed(rule: string): LoopatError {
   return new LoopatError('protocol_error', `not a valid message: ${rule}`, {
@@ -23,7 +21,9 @@ function malformed(rule: string): LoopatError {
 /** Cuts bytes into bodies. Holds at most one incomplete message. After an error it is unusable. */
 export class ByteGuard {
   readonly #maxBodyBytes: number
-  #buffer = Buffer.allocUnsafe(INITIAL_BYTES)
+  #buffer: Buffer = NOTHING
+  /** Whether the buffer was made here and may be written to; else it is a piece as it came. */
+  #isOwn = false
   #start = 0
   #end = 0
   /** Length of the body that is awaited; undefined while a header is. */
@@ -34,16 +34,21 @@ export class ByteGuard {
     this.#maxBodyBytes = maxBodyBytes
   }
 
-  /** Takes bytes as they come. They are copied, so that many tiny pieces cost no more than few large ones. */
+  /**
+   * Takes bytes as they come. A piece that comes while nothing is held is used where it is, and is the guard's from then
+   * on; others are copied, so that many tiny pieces cost no more than few large ones.
+   */
   push(chunk: Buffer): void {
+    if (this.#start === this.#end) {
+      this.#hold(chunk, chunk.length, false)
+      return
+    }
     const size = this.#end - this.#start
-    if (this.#end + chunk.length > this.#buffer.length) {
-      const target =
-        size + chunk.length > this.#buffer.length ? Buffer.allocUnsafe(2 * (size + chunk.length)) : this.#buffer
+    if (!this.#isOwn || this.#end + chunk.length > this.#buffer.length) {
+      const hasRoom = this.#isOwn && size + chunk.length <= this.#buffer.length
+      const target = hasRoom ? this.#buffer : Buffer.allocUnsafe(2 * (size + chunk.length))
       this.#buffer.copy(target, 0, this.#start, this.#end)
-      this.#buffer = target
-      this.#start = 0
-      this.#end = size
+      this.#hold(target, size, true)
     }
     chunk.copy(this.#buffer, this.#end)
     this.#end += chunk.length
@@ -64,14 +69,15 @@ export class ByteGuard {
     const body = this.#buffer.subarray(this.#start, this.#start + this.#bodyBytes)
     this.#start += this.#bodyBytes
     this.#bodyBytes = undefined
-    if (this.#start === this.#end) this.#release()
+    if (this.#start === this.#end) this.#hold(NOTHING, 0, false)
     return body
   }
 
-  #release(): void {
+  #hold(buffer: Buffer, length: number, isOwn: boolean): void {
+    this.#buffer = buffer
+    this.#isOwn = isOwn
     this.#start = 0
-    this.#end = 0
-    if (this.#buffer.length > KEPT_BYTES) this.#buffer = Buffer.allocUnsafe(INITIAL_BYTES)
+    this.#end = length
   }
 
   #readHeader(): number | undefined {

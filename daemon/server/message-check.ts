@@ -1,6 +1,6 @@
 /** Decides whether a body is a message that a client may send. The JSON-RPC library would accept, drop or choke on more. */
 import { isUtf8 } from 'node:buffer'
-import { LoopatError } from '@loopatd/protocol'
+import { LoopatError, MAX_MESSAGE_DEPTH } from '@loopatd/protocol'
 import type { Message, NotificationMessage, RequestMessage } from 'vscode-jsonrpc/node'
 
 /** Longest id of a request, when it is a string, in characters. */
@@ -21,8 +21,30 @@ function isObject(value: unknown): value is Record<string, unknown> {
   return typeof value === 'object' && value !== null && !Array.isArray(value)
 }
 
+/** Bytes that tell how deep a value nests. */
+const BYTE = { quote: 0x22, backslash: 0x5c, openArray: 0x5b, closeArray: 0x5d, openObject: 0x7b, closeObject: 0x7d }
+
+/**
+ * Whether arrays and objects nest deeper than is allowed. Found before the body is parsed: a few kilobytes of brackets
+ * take the parser's time and memory, and whatever looks at the value later runs out of stack.
+ */
+function isTooDeep(body: Buffer): boolean {
+  let depth = 0
+  let isText = false
+  for (let at = 0; at < body.length; at += 1) {
+    const byte = body[at]
+    if (byte === BYTE.quote) isText = !isText
+    else if (isText) at += byte === BYTE.backslash ? 1 : 0
+    else if (byte === BYTE.openArray || byte === BYTE.openObject) depth += 1
+    else if (byte === BYTE.closeArray || byte === BYTE.closeObject) depth -= 1
+    if (depth > MAX_MESSAGE_DEPTH) return true
+  }
+  return false
+}
+
 function parse(body: Buffer): unknown {
   if (!isUtf8(body)) throw invalid('the body is not UTF-8')
+  if (isTooDeep(body)) throw invalid(`the body nests deeper than ${MAX_MESSAGE_DEPTH} levels`)
   try {
     return JSON.parse(body.toString('utf8'))
   } catch (error) {

@@ -19,7 +19,7 @@ export interface GuardedReaderOptions {
  * before those are handed over: a client that floods waits for its own messages, and others get their turns. Handing
  * over one at a time also keeps the library's queue at one message; it drops one of two that have the same id.
  *
- * After the first error nothing is handed over any more; what still comes is read and dropped.
+ * After the first error nothing is handed over any more; what still comes is read and dropped, one piece a turn.
  */
 export class GuardedReader extends AbstractMessageReader {
   readonly #options: GuardedReaderOptions
@@ -36,9 +36,12 @@ export class GuardedReader extends AbstractMessageReader {
     const { socket, guard } = this.#options
     this.#callback = callback
     const onData = (chunk: Buffer) => {
-      if (this.#stopped) return
-      guard.push(chunk)
       socket.pause()
+      if (this.#stopped) {
+        setImmediate(() => socket.resume())
+        return
+      }
+      guard.push(chunk)
       this.#pump()
     }
     socket.on('data', onData)

@@ -1,13 +1,7 @@
 /** Which service answers which method. */
-import {
-  type CheckedParamsOf,
-  METHODS,
-  type MethodName,
-  NOTIFICATIONS,
-  openRpcDocument,
-  type ResultOf,
-} from '@loopatd/protocol'
+import type { CheckedParamsOf, MethodName, ResultOf } from '@loopatd/protocol'
 import type { OnProgress } from '../lib/progress.ts'
+import type { Discovery } from './discovery.ts'
 import type { EventFilter } from './event-hub.ts'
 import type { RawStream } from './raw-stream.ts'
 import type { Services } from './services.ts'
@@ -30,6 +24,7 @@ export interface RouteSession {
 /** What a route has besides the params. */
 export interface RouteContext {
   readonly services: Services
+  readonly discovery: Discovery
   readonly session: RouteSession
   readonly onProgress: OnProgress
   /** Aborts when the request is cancelled, its client goes away or the daemon stops. */
@@ -61,7 +56,7 @@ export const ROUTES: Routes = {
   'loop/start': (params, { services, onProgress, signal }) => services.loop.start(params, onProgress, signal),
   'loop/stop': (params, { services, signal }) => services.loop.stop(params, signal),
   'loop/unarchive': (params, { services, signal }) => services.loop.unarchive(params, signal),
-  'rpc.discover': async () => discover(),
+  'rpc.discover': async (_params, { discovery }) => discovery.document,
   'stream/open': async (_params, { session }) => session.openStream(),
 }
 
@@ -106,11 +101,6 @@ async function runCommand(
     io?.destroy()
     throw error
   }
-}
-
-function discover(): ResultOf<'rpc.discover'> {
-  // Made of plain JSON values by the generator.
-  return openRpcDocument(METHODS, NOTIFICATIONS) as ResultOf<'rpc.discover'>
 }
 
 /** Methods that this daemon serves, sorted. */

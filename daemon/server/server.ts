@@ -2,7 +2,9 @@
 import { createServer as createNetServer, type Server as NetServer, type Socket } from 'node:net'
 import { LoopatError } from '@loopatd/protocol'
 import type { Logger } from '../log.ts'
+import { Discovery } from './discovery.ts'
 import type { EventHub } from './event-hub.ts'
+import { LimitedLog } from './limited-log.ts'
 import { DEFAULT_LIMITS, type ServerLimits } from './limits.ts'
 import { encodeMessage } from './message-writer.ts'
 import type { Services } from './services.ts'
@@ -70,7 +72,8 @@ class SocketServer implements Server {
       maxPerSession: limits.maxStreams,
       ...(tokenMs === undefined ? {} : { tokenMs }),
     })
-    this.#context = { ...options, limits, streams, checkResults }
+    const log = new LimitedLog(options.log)
+    this.#context = { ...options, limits, log, streams, checkResults, discovery: new Discovery() }
     // Half-open, so that what is queued for a client that hung up is still sent.
     this.#server = createNetServer({ allowHalfOpen: true }, (socket) => this.#connected(socket))
     this.#server.maxConnections = limits.maxConnections + TURNED_AWAY
@@ -135,6 +138,7 @@ class SocketServer implements Server {
     await Promise.all([...this.#sessions].map((session) => session.close()))
     for (const socket of this.#sockets) socket.destroy()
     await stopped
+    this.#context.log.flush()
   }
 }
 

@@ -12,8 +12,10 @@ import {
 import type { OnProgress } from '../lib/progress.ts'
 import type { Logger } from '../log.ts'
 import { ByteGuard } from './byte-guard.ts'
+import type { Discovery } from './discovery.ts'
 import type { EventFilter, EventHub, Subscription } from './event-hub.ts'
 import { shakeHands } from './handshake.ts'
+import type { LimitedLog } from './limited-log.ts'
 import type { ServerLimits } from './limits.ts'
 import { isRequest } from './message-check.ts'
 import { GuardedReader } from './message-reader.ts'
@@ -37,10 +39,11 @@ const silent = { error: () => undefined, warn: () => undefined, info: () => unde
 /** What all sessions of a server share. */
 export interface SessionContext {
   readonly services: Services
+  readonly discovery: Discovery
   readonly hub: EventHub
   readonly streams: StreamRegister
   readonly limits: ServerLimits
-  readonly log: Logger
+  readonly log: LimitedLog
   /** Name of the workspace. */
   readonly workspace: string
   /** Version of the daemon. */
@@ -182,8 +185,8 @@ export class Session implements RouteSession {
     const progress = this.#progress(checked)
     const onProgress: OnProgress = (value) => progress?.report(value)
     try {
-      const { services } = this.#context
-      const result = await route(method, checked, { services, session: this, onProgress, signal })
+      const { services, discovery } = this.#context
+      const result = await route(method, checked, { services, discovery, session: this, onProgress, signal })
       if (this.#context.checkResults) METHODS[method].result.parse(result)
       return result
     } finally {

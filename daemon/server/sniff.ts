@@ -28,7 +28,7 @@ function judge(bytes: Buffer): Sniffed | undefined {
  */
 export function sniff(socket: Socket, limitMs: number): Promise<Sniffed> {
   return new Promise((resolve) => {
-    let bytes = Buffer.alloc(0)
+    let bytes: Buffer = Buffer.alloc(0)
     const settle = (outcome: Sniffed) => {
       clearTimeout(timer)
       socket.pause()
@@ -36,7 +36,7 @@ export function sniff(socket: Socket, limitMs: number): Promise<Sniffed> {
       resolve(outcome)
     }
     const onData = (chunk: Buffer) => {
-      bytes = Buffer.concat([bytes, chunk])
+      bytes = bytes.length === 0 ? chunk : Buffer.concat([bytes, chunk])
       const outcome = judge(bytes)
       if (outcome !== undefined) settle(outcome)
     }

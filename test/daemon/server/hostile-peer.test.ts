@@ -40,6 +40,11 @@ describe('a peer that breaks the protocol', () => {
     ['sends a response', json({ jsonrpc: '2.0', id: 1, result: {} })],
     ['sends text as params', json({ jsonrpc: '2.0', id: 1, method: 'loop/list', params: 'x' })],
     ['cancels without an id', json({ jsonrpc: '2.0', method: '$/cancelRequest' })],
+    [
+      'nests too deeply',
+      frameText(`{"jsonrpc":"2.0","id":1,"method":"loop/get","params":${'{"a":'.repeat(64)}1${'}'.repeat(64)}}`),
+    ],
+    ['nests without end', frameText('['.repeat(1_000_000))],
     ['cancels null', json({ jsonrpc: '2.0', method: '$/cancelRequest', params: { id: null } })],
   ])('should be told and cut off when it %s', async (_what, bytes) => {
     await using server = await startServer()
@@ -90,12 +95,12 @@ describe('a peer that breaks the protocol', () => {
     await peer.closed()
   })
 
-  it('should survive deeply nested params', async () => {
+  it('should be served when it nests as deeply as it may, or has brackets in texts', async () => {
     await using server = await startServer()
     await using peer = await server.initialized()
-    const deep = `${'['.repeat(100_000)}${']'.repeat(100_000)}`
-    peer.write(frameText(`{"jsonrpc":"2.0","id":"d","method":"loop/create","params":{"metadata":{"a":${deep}}}}`))
-    expect((await peer.answer('d')).error).toBeDefined()
+    const deep = `${'['.repeat(61)}"${'['.repeat(100)}\\"${'{'.repeat(100)}"${']'.repeat(61)}`
+    peer.write(frameText(`{"jsonrpc":"2.0","id":"d","method":"loop/get","params":{"loop":${deep}}}`))
+    expect((await peer.answer('d')).error?.data.name).toBe('invalid_params')
     expect((await peer.request('loop/list')).result).toBeDefined()
   })
 
