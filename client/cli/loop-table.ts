@@ -23,7 +23,7 @@ export function stateCell(state: LoopState): Cell {
 }
 
 /** Loops as a table for people. */
-export function loopTable(loops: readonly LoopInfo[], context: Context): string {
+export function loopTable(loops: readonly LoopInfo[], context: Context): Promise<string> {
   const now = context.now()
   const rows = loops.map((loop): Cell[] => [
     { text: loop.name, colour: 'bold' },

@@ -72,7 +72,12 @@ function flushed(stream: Display): Promise<void> {
 process.on('uncaughtException', onDefect)
 process.stdout.on('error', onOutputError)
 process.stderr.on('error', onOutputError)
-const code = await run(process.argv.slice(2), host)
-await Promise.all([flushed(process.stdout), flushed(process.stderr)])
-// Something may still wait for input that nobody wants any more.
-process.exit(code)
+/** No top-level await: the bundle is one CommonJS file, which starts much sooner than the same as an ES module. */
+async function main(): Promise<void> {
+  const code = await run(process.argv.slice(2), host)
+  await Promise.all([flushed(process.stdout), flushed(process.stderr)])
+  // Something may still wait for input that nobody wants any more.
+  process.exit(code)
+}
+
+void main()

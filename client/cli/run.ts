@@ -39,15 +39,26 @@ function interruptible(signals: Signals, host: Host): AbortSignal {
 
 function makeContext(host: Host, signals: Signals, signal: AbortSignal): Context {
   const output = new Output(host.stdout, host.stderr, host.env)
-  const { connect, ...rest } = host
   return {
-    ...rest,
+    env: host.env,
+    cwd: host.cwd,
+    // Opening it costs time, and most commands read nothing.
+    get stdin() {
+      return host.stdin
+    },
+    stdout: host.stdout,
+    stderr: host.stderr,
+    setRawMode: (raw) => host.setRawMode(raw),
+    now: () => host.now(),
+    exit: (code) => host.exit(code),
+    atExit: (listener) => host.atExit(listener),
+    workspace: () => host.workspace(),
     output,
     signals,
     signal,
     exitCode: 0,
     withClient: async (use, { start = true } = {}) => {
-      const client = await connect({
+      const client = await host.connect({
         start,
         onStart: () => output.note('loopctl: starting the daemon'),
         signal,

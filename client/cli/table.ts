@@ -1,4 +1,3 @@
-import stringWidth from 'string-width'
 import { type Colour, paint } from './colour.ts'
 import { printable } from './text.ts'
 
@@ -11,9 +10,17 @@ interface Measured {
   readonly width: number
 }
 
-function measure(cell: Cell): Measured {
+/** Text of which every character takes one cell. */
+const NARROW = /^[\x20-\x7e]*$/
+
+/** Knowing how wide everything else is takes tables that take as long to load as the rest of a command. */
+async function widthOf(text: string): Promise<number> {
+  return NARROW.test(text) ? text.length : (await import('string-width')).default(text)
+}
+
+async function measure(cell: Cell): Promise<Measured> {
   const text = printable(typeof cell === 'string' ? cell : cell.text)
-  return { text, colour: typeof cell === 'string' ? undefined : cell.colour, width: stringWidth(text) }
+  return { text, colour: typeof cell === 'string' ? undefined : cell.colour, width: await widthOf(text) }
 }
 
 /**
@@ -21,9 +28,15 @@ function measure(cell: Cell): Measured {
  * @param head titles of the columns; none for a table without a head
  * @param coloured whether colours are written
  */
-export function table(head: readonly string[], rows: readonly (readonly Cell[])[], coloured: boolean): string {
+export async function table(
+  head: readonly string[],
+  rows: readonly (readonly Cell[])[],
+  coloured: boolean,
+): Promise<string> {
   const titles = head.map((text): Cell => ({ text, colour: 'dim' }))
-  const cells = (head.length === 0 ? rows : [titles, ...rows]).map((row) => row.map(measure))
+  const cells = await Promise.all(
+    (head.length === 0 ? rows : [titles, ...rows]).map((row) => Promise.all(row.map(measure))),
+  )
   const widths: number[] = []
   for (const row of cells) {
     for (const [column, cell] of row.entries()) widths[column] = Math.max(widths[column] ?? 0, cell.width)

@@ -155,9 +155,9 @@ async function runtimeOf(program: string, env: NodeJS.ProcessEnv): Promise<strin
   try {
     let runtime = ''
     await eventually('loopctl runs', async () => {
-      const main = (await readFile(`/proc/${child.pid}/cmdline`, 'utf8')).split('\0')[1] ?? ''
+      const words = (await readFile(`/proc/${child.pid}/cmdline`, 'utf8')).split('\0')
       runtime = await readlink(`/proc/${child.pid}/exe`)
-      return main.endsWith('.js')
+      return words.some((word) => /\/main\.c?js$/.test(word))
     })
     return runtime
   } finally {

@@ -30,7 +30,7 @@ describe('the packages', () => {
       found.push(...files.filter((file) => !/^node_modules\b/.test(file)).map((file) => `${name}/${file}`))
     }
     for (const name of PACKAGES) expect(found).toContain(`${name}/LICENSE`)
-    expect(found).toContain('client/dist/loopctl/main.js')
+    expect(found).toContain('client/dist/loopctl/main.cjs')
     expect(found.filter((file) => file.startsWith('client/dist/cli/'))).toEqual([])
     expect(found).toContain('daemon/systemd/loopatd@.socket')
     expect(found).toContain('daemon/templates/config.toml')

@@ -38,7 +38,7 @@ async function status({ json }: { json?: boolean }, context: Context): Promise<v
     start: false,
   })
   if (json) context.output.json(result)
-  else context.output.text(table([], describe(result, context.now()), context.output.coloured))
+  else context.output.text(await table([], describe(result, context.now()), context.output.coloured))
 }
 
 function describe(status: Status, now: number): Cell[][] {

@@ -39,7 +39,7 @@ async function build({ rebuild, json }: Options, context: Context): Promise<void
 async function status({ json }: Options, context: Context): Promise<void> {
   const image = await context.withClient((client) => client.image.status({ signal: context.signal }))
   if (json) context.output.json(image)
-  else context.output.text(table([], describe(image, context.now()), context.output.coloured))
+  else context.output.text(await table([], describe(image, context.now()), context.output.coloured))
 }
 
 function describe(image: ImageInfo, now: number): string[][] {

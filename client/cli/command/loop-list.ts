@@ -23,6 +23,6 @@ async function list({ all, archived, json }: Options, context: Context): Promise
     client.loop.list({ archived: which }, { signal: context.signal }),
   )
   if (json) context.output.json(loops)
-  else if (loops.length > 0) context.output.text(loopTable(loops, context))
+  else if (loops.length > 0) context.output.text(await loopTable(loops, context))
   else context.output.note(archived ? 'No loop is archived.' : 'No loops. Make one with: loopctl create TITLE')
 }

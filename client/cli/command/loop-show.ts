@@ -20,7 +20,7 @@ async function show(ref: string, { json }: { json?: boolean }, context: Context)
     context.output.json({ ...loop, ...rest })
     return
   }
-  context.output.text(table([], describe(result, context.now()), context.output.coloured))
+  context.output.text(await table([], describe(result, context.now()), context.output.coloured))
 }
 
 function describe({ loop, container, leases, paths }: ResultOf<'loop/get'>, now: number): Cell[][] {

