@@ -1,6 +1,21 @@
 # shellcheck shell=sh
 # Functions shared by the scripts that run tests and benchmarks. Sourced after systemd/lib.sh, POSIX sh.
 
+# prepare_tests: all that tests need of this machine and of this checkout, the build apart. Changes nothing the second time.
+prepare_tests() {
+  # Colour only for a terminal; a CI environment alone is none.
+  [ -t 1 ] || export NO_COLOR=1
+  need_node
+  sh systemd/prepare-host.sh --tests
+  install_dependencies
+}
+
+# build: compiles and bundles.
+build() {
+  say "build"
+  npm run --silent build
+}
+
 # uids_of NAME: "first last" of each range of user ids that belong to this user, its subordinate ones included.
 uids_of() {
   awk -F: -v name="$1" '$1 == name { print $3, $3 }' /etc/passwd

@@ -15,13 +15,8 @@ cd "$(dirname "$0")/.."
 . systemd/lib.sh
 . test/lib.sh
 
-# Colour only for a terminal; a CI environment alone is none.
-[ -t 1 ] || export NO_COLOR=1
-need_node
-sh systemd/prepare-host.sh --tests
-install_dependencies
-say "build"
-npm run --silent build
+prepare_tests
+build
 
 set -- sh test/suites.sh long "$@"
 # The throw-away user has a clean environment.

@@ -108,13 +108,8 @@ case ${1-} in
 esac
 
 is_root || die "test:podman5 needs root, to make another system; it drops it before it runs anything of the project"
-# Colour only for a terminal; a CI environment alone is none.
-[ -t 1 ] || export NO_COLOR=1
-need_node
-sh systemd/prepare-host.sh --tests
-install_dependencies
-say "build"
-npm run --silent build
+prepare_tests
+build
 
 remove_stale_systems
 attended=''

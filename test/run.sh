@@ -10,11 +10,7 @@ cd "$(dirname "$0")/.."
 . systemd/lib.sh
 . test/lib.sh
 
-# Colour only for a terminal; a CI environment alone is none.
-[ -t 1 ] || export NO_COLOR=1
-need_node
-sh systemd/prepare-host.sh --tests
-install_dependencies
+prepare_tests
 say "lint"
 npm run --silent lint
 say "types and build"
@@ -23,8 +19,8 @@ npm run --silent typecheck
 if is_root; then
   make_test_user
   boot_bed
-  as_test_user sh test/suites.sh "unit podman${bed:+ systemd}" "$@"
+  as_test_user sh test/suites.sh "unit host podman${bed:+ systemd}" "$@"
 else
   no_bed "booting one for a test needs root"
-  sh test/suites.sh 'unit podman' "$@"
+  sh test/suites.sh 'unit host podman' "$@"
 fi

@@ -11,6 +11,18 @@ const alias = [
   { find: /^@loopatd\/client$/, replacement: `${root}client/index.ts` },
 ]
 
+/** Suites that start programs of this host (git, shells, daemons), or wait for real time to go by. No podman. */
+const host = [
+  'test/client/{bin/loopctl,cli/completion,cli/log-file,cli/command/daemon,spawn-daemon}.test.ts',
+  'test/contract/fake.test.ts',
+  'test/daemon/engine/podman/{api,event,process-group,silence}.test.ts',
+  'test/daemon/exec/exec-service.test.ts',
+  'test/daemon/git/**/*.test.ts',
+  'test/daemon/lock.test.ts',
+  'test/daemon/loop/launcher.test.ts',
+  'test/daemon/server/{hostile-peer,raw-stream}.test.ts',
+]
+
 /** Suites that need a real rootless podman; see `test/harness`. */
 const podman = ['test/podman/**/*.test.ts', 'test/e2e/**/*.test.ts', 'test/contract/podman.test.ts']
 
@@ -31,9 +43,16 @@ export default defineConfig({
         test: {
           name: 'unit',
           include: ['test/**/*.test.ts'],
-          exclude: [...podman, ...systemd, ...long],
+          exclude: [...host, ...podman, ...systemd, ...long],
           testTimeout: 10_000,
+          // Nothing of ours has state in a module, so files can share what is loaded, which is most of their time.
+          isolate: false,
         },
+      },
+      {
+        extends: true,
+        // They wait more than they work.
+        test: { name: 'host', include: host, maxWorkers: 3, testTimeout: 20_000 },
       },
       {
         extends: true,

@@ -32,11 +32,8 @@ if [ -n "$json" ]; then
 fi
 
 exec 4>&1 1>&2
-need_node
-sh systemd/prepare-host.sh --tests
-install_dependencies
-say "build"
-npm run --silent build
+prepare_tests
+build
 # shellcheck disable=SC2016 # expanded by the shell that runs it
 TO_TABLE='exec "$@" >&4'
 if is_root; then with_test_user sh -c "$TO_TABLE" sh "$@"; else sh -c "$TO_TABLE" sh "$@"; fi
