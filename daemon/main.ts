@@ -20,8 +20,10 @@ import { ExecService } from './exec/exec-service.ts'
 import { GitService } from './git/git-service.ts'
 import { LeaseRegister } from './idle/lease.ts'
 import { ImageService } from './image/image-service.ts'
+import { removeTemporaries } from './lib/atomic-file.ts'
 import { systemClock } from './lib/clock.ts'
 import { Lifetime } from './lib/lifetime.ts'
+import { endMarked, markOfHome } from './lib/marked-process.ts'
 import { takeLocks } from './lock.ts'
 import { type Logger, logLevel, openLog } from './log.ts'
 import { LoopService } from './loop/loop-service.ts'
@@ -79,7 +81,16 @@ async function takeWorkspace(workspace: Workspace, paths: Paths, lifetime: Lifet
   prepareRuntimeDir(paths.runtime)
   const home = await prepareHome(paths)
   await takeLocks(lockPaths(paths), workspace, lifetime)
+  await removeTemporaries(paths.runtime)
   return home
+}
+
+/** Ends and removes what a daemon of this home that was killed left, so that nobody but this one works in its places. */
+async function takeOver({ paths, log }: Ground, { repos, image }: Rooms): Promise<void> {
+  const count = await endMarked(markOfHome(paths.home))
+  if (count > 0) log.info({ count }, 'ended programs that a daemon before this one had started')
+  await repos.sweep()
+  await image.sweep()
 }
 
 /** Variables that helper programs may need: where programs are, and how to get out to the network. */
@@ -146,7 +157,7 @@ function buildRooms(ground: Ground, hub: EventHub) {
     templatesDir: paths.templates,
     settings: config.image,
     // Not the user's own TMPDIR: the tool's root is another user, which may not enter a private directory.
-    tools: { command: 'mmdebstrap', env, tmpDir: '/var/tmp' },
+    tools: { command: 'mmdebstrap', env: { ...env, ...markOfHome(paths.home) }, tmpDir: '/var/tmp' },
     clock,
     log: log.child({ room: 'image' }),
     onEvent: (event) => hub.publish('image/progress', event),
@@ -238,7 +249,7 @@ async function serve(ground: Ground, stop: AbortController): Promise<void> {
     limits: { maxConnections: config.daemon.max_connections, maxMessageBytes: config.daemon.max_message_bytes },
   })
   lifetime.add(() => rooms.image.settled())
-  await rooms.repos.sweep()
+  await takeOver(ground, rooms)
   await openEngine(rooms)
   await rooms.loop.open()
   await server.listen({ path: paths.socket, descriptor: ground.handover.descriptor })

@@ -4,10 +4,10 @@
  */
 import { randomUUID } from 'node:crypto'
 import { GitError, GitPluginError, type SimpleGitOptions, simpleGit } from 'simple-git'
+import { killMarked, markOfCall, markOfHome } from '../lib/marked-process.ts'
 import type { Logger } from '../log.ts'
 import { type Env, GIT_CONFIG, type GitReach, gitEnv } from './git-env.ts'
 import { meaningfulLine, printable, redactUserInfo } from './git-text.ts'
-import { killMarked, markOf } from './marked-process.ts'
 
 /** Most bytes that one call may write to stdout, and to stderr; a remote has a say in both. */
 const MAX_OUTPUT_BYTES = 64 * 1024 * 1024
@@ -49,11 +49,16 @@ export class GitFailure extends Error {
 /** Runs git. */
 export class GitRunner {
   readonly #env: Env
+  readonly #home: string
   readonly #log: Logger
 
-  /** @param options.env the daemon's own environment, of which git gets a named few variables */
-  constructor(options: { readonly env: Env; readonly log: Logger }) {
+  /**
+   * @param options.env the daemon's own environment, of which git gets a named few variables
+   * @param options.home the workspace; no git outlives its daemon's successor
+   */
+  constructor(options: { readonly env: Env; readonly home: string; readonly log: Logger }) {
     this.#env = options.env
+    this.#home = options.home
     this.#log = options.log
   }
 
@@ -69,7 +74,8 @@ export class GitRunner {
     const id = randomUUID()
     const git = simpleGit(options(call, ended))
     git.env({
-      ...markOf(id),
+      ...markOfHome(this.#home),
+      ...markOfCall(id),
       ...gitEnv(this.#env, call.reach ?? { kind: 'none' }),
       GIT_DIR: call.gitDir,
       ...(call.workTree === undefined ? {} : { GIT_WORK_TREE: call.workTree }),
@@ -96,7 +102,7 @@ export class GitRunner {
   /** Git is over in any case: that a helper of it may still run is not worth another error. */
   async #endHelpers(id: string): Promise<void> {
     try {
-      const pids = await killMarked(id)
+      const pids = await killMarked(markOfCall(id))
       if (pids.length > 0) this.#log.debug({ pids }, 'ended helpers that git left behind')
     } catch (error) {
       this.#log.warn({ err: error }, 'helpers of git could not be looked for')

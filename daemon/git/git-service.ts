@@ -52,7 +52,7 @@ export class GitService implements RepoAccess {
     const { home, log, env } = options
     this.#options = options
     this.#clock = options.clock ?? systemClock
-    this.#git = new GitRunner({ env, log })
+    this.#git = new GitRunner({ env, home, log })
     this.#mirrors = new Mirrors({
       home,
       git: this.#git,

@@ -1,9 +1,16 @@
 import { appendFile, readdir, readFile, rm } from 'node:fs/promises'
 import { join } from 'node:path'
-import { writeFileAtomic } from '../lib/atomic-file.ts'
+import { TEMPORARY_SUFFIX, writeFileAtomic } from '../lib/atomic-file.ts'
 
-/** What git leaves behind when it is killed: locks (no ref can end like one), and objects that never got their names. */
-const LEFTOVERS = { '.': /\.lock$/, 'objects/info': /\.lock$/, 'objects/pack': /\.lock$|^tmp_/, refs: /\.lock$/ }
+/**
+ * What git and this room leave behind when they are killed: locks (no ref can end like one), files that never got their
+ * names, and marks of packs that were just fetched.
+ */
+const LEFTOVERS = {
+  '.': /\.lock$|^packed-refs\.new$/,
+  objects: /\.lock$|^tmp_|\.keep$/,
+  refs: /\.lock$/,
+}
 /** Directories that this room makes beside the mirrors while it works. */
 const TEMPORARY = /^\.(new|kept)-[0-9a-f]+$/
 
@@ -47,9 +54,10 @@ export async function writeHead(gitDir: string, ref: string): Promise<void> {
 export async function removeLeftovers(gitDir: string): Promise<string[]> {
   const removed: string[] = []
   for (const [place, leftover] of Object.entries(LEFTOVERS)) {
-    const recursive = place === 'refs'
+    const recursive = place !== '.'
     for (const entry of await readdir(join(gitDir, place), { withFileTypes: true, recursive })) {
-      if (!leftover.test(entry.name) || entry.isDirectory()) continue
+      const isLeftover = leftover.test(entry.name) || entry.name.endsWith(TEMPORARY_SUFFIX)
+      if (!isLeftover || entry.isDirectory()) continue
       const path = join(entry.parentPath, entry.name)
       await rm(path, { force: true })
       removed.push(path)

@@ -1,12 +1,11 @@
 /** Makes a base image from the distribution's own packages, for hosts that reach no registry (D12). */
-import { chmod, mkdtemp, readdir, rm } from 'node:fs/promises'
-import { join } from 'node:path'
-import { createInterface } from 'node:readline'
 import { Readable } from 'node:stream'
 import { LoopatError } from '@loopatd/protocol'
 import type { ImageDetails, ImageEngine } from '../engine/engine.ts'
 import type { OnProgress } from '../lib/progress.ts'
+import { makeDirectory, removeDirectory } from './bootstrap-directory.ts'
 import type { BootstrapPlan } from './bootstrap-plan.ts'
+import { type BootstrapTools, collectLines, environment, runHelper } from './bootstrap-tools.ts'
 import { type ProcessGroup, startGroup } from './process-group.ts'
 
 const ALTERNATIVE = 'name an image to use instead in `image.base` of config.toml'
@@ -17,22 +16,11 @@ const FORGET_HOST = 'rm -f "$1/etc/resolv.conf" "$1/etc/hostname"'
 /** Lines of the tool that are about itself. */
 const INNER = /tempdir|-hook|signed-by|automatically chosen|equal to the host/
 
-/** Lines of the tool that an error message quotes. */
-const QUOTED_LINES = 8
-
-/** How to bootstrap. */
-export interface BootstrapTools {
-  /** Program that makes the system: `mmdebstrap`, by name or path. */
-  readonly command: string
-  /** PATH and proxies; nothing else of the daemon's environment is needed. */
-  readonly env: Readonly<Record<string, string>>
-  /** Existing directory with room for some 400 MB, which everybody may enter. */
-  readonly tmpDir: string
-}
-
 /** One base to make. */
 export interface BootstrapRequest {
   readonly plan: BootstrapPlan
+  /** Normalised name of the workspace; temporary directories carry it. */
+  readonly workspace: string
   /** Name that the image gets. */
   readonly tag: string
   readonly engine: Pick<ImageEngine, 'import'>
@@ -47,15 +35,13 @@ export interface BootstrapRequest {
  * @throws EngineError when the import fails
  */
 export async function bootstrapBase(request: BootstrapRequest, signal: AbortSignal): Promise<ImageDetails> {
-  const { tools, plan } = request
+  const { tools, plan, workspace } = request
   await probe(tools, signal)
-  const directory = await mkdtemp(join(tools.tmpDir, 'loopat-base-'))
+  const directory = await makeDirectory(tools, workspace)
   try {
-    // The tool's root is another user than ours, to this directory: it must be open. See TMPDIR in its manual.
-    await chmod(directory, 0o1777)
     return await runAndImport(request, startTool(plan, { ...tools, tmpDir: directory }), signal)
   } finally {
-    await removeTree(directory, tools)
+    await removeDirectory(directory, tools)
   }
 }
 
@@ -142,40 +128,4 @@ async function* whole(
   if (failed === undefined) return
   state.failed = failed
   throw failed
-}
-
-/** Collects the latest lines, telling each one as it comes. */
-function collectLines(stream: Readable, onLine: (line: string) => void): string[] {
-  const lines: string[] = []
-  createInterface({ input: stream }).on('line', (line) => {
-    lines.push(line.slice(0, 300))
-    if (lines.length > QUOTED_LINES) lines.shift()
-    onLine(line)
-  })
-  return lines
-}
-
-/** Removes a directory whose content may belong to the user's other ids, which only a user namespace may touch. */
-async function removeTree(directory: string, tools: BootstrapTools): Promise<void> {
-  try {
-    await rm(directory, { recursive: true, force: true })
-  } catch (error) {
-    const { code } = error as NodeJS.ErrnoException
-    if (code !== 'EACCES' && code !== 'EPERM' && code !== 'ENOTEMPTY') throw error
-    const left = (await readdir(directory)).map((name) => join(directory, name))
-    await runHelper(tools, ['rm', '-rf', '--', ...left])
-    await rm(directory, { recursive: true, force: true })
-  }
-}
-
-/** Runs a program as root of a user namespace with the user's subordinate ids. */
-async function runHelper(tools: BootstrapTools, command: readonly string[]) {
-  const group = startGroup(tools.command, ['--unshare-helper', ...command], environment(tools))
-  group.stdout.resume()
-  const lines = collectLines(group.stderr, () => undefined)
-  return { ...(await group.ended), lines }
-}
-
-function environment(tools: BootstrapTools): NodeJS.ProcessEnv {
-  return { ...tools.env, LANG: 'C.UTF-8', TMPDIR: tools.tmpDir }
 }

@@ -4,8 +4,9 @@ import { isEngineError } from '../engine/engine.ts'
 import type { Clock } from '../lib/clock.ts'
 import type { OnProgress } from '../lib/progress.ts'
 import type { Logger } from '../log.ts'
-import { type BootstrapTools, bootstrapBase } from './bootstrap.ts'
+import { bootstrapBase } from './bootstrap.ts'
 import type { BootstrapPlan } from './bootstrap-plan.ts'
+import type { BootstrapTools } from './bootstrap-tools.ts'
 import { packContext } from './build-context.ts'
 import type { BootstrappedOption, ImageOption, ImagePlan } from './image-plan.ts'
 import { describeProgress } from './image-progress.ts'
@@ -148,7 +149,7 @@ export class ImageBuilder {
         return { reference: tag, isNew: true }
       }
     }
-    await bootstrapBase({ plan, tag, engine: engine.image, tools, onProgress: request.onProgress }, signal)
+    await bootstrapBase({ plan, workspace, tag, engine: engine.image, tools, onProgress: request.onProgress }, signal)
     return { reference: tag, isNew: true }
   }
 

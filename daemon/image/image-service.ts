@@ -6,8 +6,9 @@ import type { Clock } from '../lib/clock.ts'
 import { Coalesce } from '../lib/coalesce.ts'
 import { noProgress, type OnProgress } from '../lib/progress.ts'
 import type { Logger } from '../log.ts'
-import type { BootstrapTools } from './bootstrap.ts'
+import { findDirectories, removeDirectory } from './bootstrap-directory.ts'
 import { planBootstrap, readHostSystem } from './bootstrap-plan.ts'
+import type { BootstrapTools } from './bootstrap-tools.ts'
 import { ImageBuilder, type Made, type NamedImage } from './image-builder.ts'
 import { toImageError } from './image-error.ts'
 import { AUTHORITY_DIRECTORIES, readAuthorities, readTemplate } from './image-input.ts'
@@ -47,10 +48,20 @@ export class ImageService {
   readonly #builds = new Coalesce<Made, Progress>()
   readonly #named = new Map<string, string>()
   #current: string | undefined
+  #sweeping: Promise<void> | undefined
 
   constructor(options: ImageServiceOptions) {
     this.#options = options
     this.#builder = new ImageBuilder(options)
+  }
+
+  /**
+   * Finds what a crash left of bootstrapping, and removes it, which may take long, in the background. Call it once,
+   * before anything else, when no tool of an earlier daemon runs any more.
+   */
+  async sweep(): Promise<void> {
+    const { tools, workspace } = this.#options
+    this.#sweeping = this.#remove(await findDirectories(tools, workspace))
   }
 
   /**
@@ -130,7 +141,20 @@ export class ImageService {
 
   /** Resolves when no build runs any more, also none that only cleans up after a cancellation. */
   async settled(): Promise<void> {
-    await this.#builds.settled()
+    await Promise.all([this.#builds.settled(), this.#sweeping])
+  }
+
+  async #remove(directories: readonly string[]): Promise<void> {
+    const { log, tools } = this.#options
+    for (const path of directories) {
+      try {
+        await removeDirectory(path, tools)
+        log.info({ path }, 'removed what a crash left behind')
+      } catch (err) {
+        if (!(err instanceof Error && 'code' in err)) throw err
+        log.warn({ path, err }, 'what a crash left behind cannot be removed')
+      }
+    }
   }
 
   async #share(request: ShareRequest, signal: AbortSignal | undefined): Promise<Made> {

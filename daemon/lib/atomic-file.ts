@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto'
-import { open, rename, rm } from 'node:fs/promises'
-import { dirname } from 'node:path'
+import { open, readdir, rename, rm } from 'node:fs/promises'
+import { dirname, join } from 'node:path'
 
 /** Ending of files that a crash may leave behind; whoever owns a directory may delete them at start. */
 export const TEMPORARY_SUFFIX = '.tmp~'
@@ -27,6 +27,13 @@ export async function writeFileAtomic(path: string, content: string | Uint8Array
     throw error
   }
   await syncDirectory(dirname(path))
+}
+
+/** Removes the temporary files that a crash left in a directory. The caller is the only writer of it. */
+export async function removeTemporaries(directory: string): Promise<void> {
+  for (const name of await readdir(directory)) {
+    if (name.endsWith(TEMPORARY_SUFFIX)) await rm(join(directory, name), { force: true })
+  }
 }
 
 /** Makes sure that names created or removed in a directory survive a power cut. */

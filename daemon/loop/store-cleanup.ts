@@ -1,6 +1,6 @@
 import { readdir, rename, rm, rmdir } from 'node:fs/promises'
 import { join } from 'node:path'
-import { syncDirectory, TEMPORARY_SUFFIX } from '../lib/atomic-file.ts'
+import { removeTemporaries, syncDirectory } from '../lib/atomic-file.ts'
 import type { Logger } from '../log.ts'
 import { isLoopId, loopPaths } from './loop-path.ts'
 import { errorCode } from './storage-health.ts'
@@ -43,24 +43,28 @@ export async function setAside(loops: string, id: string): Promise<string | unde
  */
 export async function findLeftovers(loops: string, log: Logger): Promise<string[]> {
   const leftovers: string[] = []
-  for (const name of await directoriesIn(loops)) {
+  const attempt = async (path: string, work: () => Promise<void>) => {
     try {
-      if (name.startsWith(REMOVING) && isLoopId(name.slice(REMOVING.length))) leftovers.push(join(loops, name))
-      else if (isLoopId(name)) leftovers.push(...(await recoverLoop(loops, name)))
+      await work()
     } catch (error) {
       if (errorCode(error) === undefined) throw error
-      log.warn({ path: join(loops, name), err: error }, 'what a crash left behind cannot be removed')
+      log.warn({ path, err: error }, 'what a crash left behind cannot be removed')
     }
+  }
+  const names = await directoriesIn(loops)
+  if (names.length > 0) await attempt(loops, () => removeTemporaries(loops))
+  for (const name of names) {
+    const path = join(loops, name)
+    if (name.startsWith(REMOVING) && isLoopId(name.slice(REMOVING.length))) leftovers.push(path)
+    else if (isLoopId(name)) await attempt(path, async () => void leftovers.push(...(await recoverLoop(loops, name))))
   }
   return leftovers
 }
 
 async function recoverLoop(loops: string, id: string): Promise<string[]> {
   const paths = loopPaths(loops, id)
+  await removeTemporaries(paths.directory)
   const names = await readdir(paths.directory)
-  for (const name of names) {
-    if (name.endsWith(TEMPORARY_SUFFIX)) await rm(join(paths.directory, name), { force: true })
-  }
   if (names.includes('meta.json')) {
     await rm(paths.creating, { force: true })
   } else if (names.includes('.creating')) {

@@ -126,17 +126,12 @@ export class PodmanContainers implements ContainerEngine {
   }
 
   async list(labels: Labels, signal?: AbortSignal): Promise<ContainerSummary[]> {
-    const what = 'list containers'
-    const filters = JSON.stringify({ label: Object.entries(labels).map(([name, value]) => `${name}=${value}`) })
-    const answer = await this.#api.call(
-      { method: 'GET', path: '/containers/json', query: { all: true, filters }, ok: [200], what, repeatable: true },
-      signal,
-    )
-    return read(containerSummaries, answer, what).map((found) => ({
-      id: found.Id,
-      name: (found.Names[0] ?? '').replace(/^\//, ''),
-      labels: found.Labels,
-      status: statusOf(found.State),
+    const found = await this.#list({ label: Object.entries(labels).map(([name, value]) => `${name}=${value}`) }, signal)
+    return found.map(({ Id: id, Names: [name = ''], Labels: own, State: state }) => ({
+      id,
+      name,
+      labels: own,
+      status: statusOf(state),
     }))
   }
 
@@ -163,8 +158,28 @@ export class PodmanContainers implements ContainerEngine {
       return read(containerDetails, await this.#api.call(call, signal), what)
     } catch (error) {
       if (isEngineError(error, 'not_found')) return undefined
-      throw error
+      if (!isEngineError(error, 'failed') || !(await this.#isHalfRemoved(container, signal))) throw error
+      await this.remove(container, signal)
+      return undefined
     }
+  }
+
+  /**
+   * Podman that ends while it removes a container leaves one that has no files any more: it cannot be inspected, and
+   * nothing can be done with it but to finish the removal.
+   */
+  async #isHalfRemoved(container: string, signal: AbortSignal | undefined): Promise<boolean> {
+    const all = await this.#list({}, signal)
+    return all.some(({ Id, Names, State }) => (Id === container || Names.includes(container)) && State === 'removing')
+  }
+
+  /** By podman's own API: the Docker-compatible one inspects each, and fails when it cannot inspect one of them. */
+  async #list(filters: Readonly<Record<string, readonly string[]>>, signal: AbortSignal | undefined) {
+    const what = 'list containers'
+    const path = '/v4.0.0/libpod/containers/json'
+    const query = { all: true, filters: JSON.stringify(filters) }
+    const answer = await this.#api.call({ method: 'GET', path, query, ok: [200], what, repeatable: true }, signal)
+    return read(containerSummaries, answer, what)
   }
 
   async #mustInspect(container: string, signal: AbortSignal | undefined): Promise<Inspected> {

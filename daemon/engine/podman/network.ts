@@ -1,9 +1,12 @@
 import { EngineError, isEngineError, type Labels, type NetworkEngine } from '../engine.ts'
 import type { PodmanApi } from './api.ts'
 import { pathOf } from './docker.ts'
-import { networkDetails, networks, read } from './schema.ts'
+import { network, networks, read } from './schema.ts'
 
-/** Networks through the Docker-compatible API. */
+/** By podman's own API: the Docker-compatible one inspects every container, and fails when it cannot inspect one of them. */
+const PATH = '/v4.0.0/libpod/networks'
+
+/** Networks. */
 export class PodmanNetworks implements NetworkEngine {
   readonly #api: PodmanApi
 
@@ -32,10 +35,10 @@ export class PodmanNetworks implements NetworkEngine {
     const what = 'list networks'
     const filters = JSON.stringify({ label: Object.entries(labels).map(([name, value]) => `${name}=${value}`) })
     const answer = await this.#api.call(
-      { method: 'GET', path: '/networks', query: { filters }, ok: [200], what, repeatable: true },
+      { method: 'GET', path: `${PATH}/json`, query: { filters }, ok: [200], what, repeatable: true },
       signal,
     )
-    return read(networks, answer, what).map(({ Name, Labels }) => ({ name: Name, labels: Labels }))
+    return read(networks, answer, what)
   }
 
   async #create(name: string, labels: Labels, signal: AbortSignal | undefined): Promise<void> {
@@ -54,10 +57,10 @@ export class PodmanNetworks implements NetworkEngine {
 
   async #labelsOf(name: string, signal: AbortSignal | undefined): Promise<Labels | undefined> {
     const what = `inspect network ${name}`
-    const path = `/networks${pathOf(name)}`
+    const path = `${PATH}${pathOf(name)}/json`
     try {
       const answer = await this.#api.call({ method: 'GET', path, ok: [200], what, repeatable: true }, signal)
-      return read(networkDetails, answer, what).Labels
+      return read(network, answer, what).labels
     } catch (error) {
       // A name that nothing has is a network that is not there, whatever else it means in a container's words.
       if (isEngineError(error, 'not_found', 'network_stale')) return undefined

@@ -71,9 +71,9 @@ export const externalContainers = z.array(
   }),
 )
 
-export const networkDetails = z.object({ Name: z.string(), Labels: labels })
+export const network = z.object({ name: z.string(), labels })
 
-export const networks = z.array(networkDetails)
+export const networks = z.array(network)
 
 export const info = z.object({
   host: z.object({

@@ -31,7 +31,7 @@ describe('running git', () => {
     const path = join(files.path, 'bin/git')
     await writeFile(path, `#!/bin/sh\n${script}\n`)
     await chmod(path, 0o755)
-    const git = new GitRunner({ env: { PATH: `${join(files.path, 'bin')}:/usr/bin:/bin` }, log })
+    const git = new GitRunner({ env: { PATH: `${join(files.path, 'bin')}:/usr/bin:/bin` }, home: files.path, log })
     const base = { args: ['fetch', 'x'], cwd: files.path, gitDir: '/dev/null', blockMs: 5000 }
     return await git.run({ ...base, ...call }, signal)
   }
@@ -63,7 +63,7 @@ describe('running git', () => {
     })
     for (const PATH of ['/nonexistent', join(files.path, 'bin')]) {
       await writeFile(join(files.path, 'bin/setsid'), '#!/bin/sh\nexit 127\n', { mode: 0o755 })
-      const git = new GitRunner({ env: { PATH }, log })
+      const git = new GitRunner({ env: { PATH }, home: files.path, log })
       const call = { args: ['status'], cwd: files.path, gitDir: '/dev/null', blockMs: 5000 }
       await expect(git.run(call, never)).rejects.toMatchObject({ kind: 'missing' })
     }

@@ -291,10 +291,22 @@ describe('interruptions', () => {
     const mirror = space.service.mirrorPath(repo.mirror)
     await mkdir(join(space.home, 'mirrors/.new-0123456789ab/mirror.git'), { recursive: true })
     await mkdir(join(space.home, 'mirrors/.kept-0123456789ab'), { recursive: true })
-    await writeFile(join(mirror, 'packed-refs.lock'), '')
+    const before = await readdir(mirror, { recursive: true })
+    await mkdir(join(mirror, 'objects/1a'))
+    for (const name of [
+      'HEAD.0a1b2c.tmp~',
+      'packed-refs.lock',
+      'packed-refs.new',
+      'objects/1a/tmp_obj_x',
+      'objects/pack/pack-1.keep',
+      'refs/remotes/origin/main.lock',
+    ]) {
+      await writeFile(join(mirror, name), '')
+    }
     await space.service.sweep()
     expect(await mirrors()).toEqual([`${repo.mirror}.git`])
-    expect(await readdir(mirror)).not.toContain('packed-refs.lock')
+    const after = await readdir(mirror, { recursive: true })
+    expect(after.filter((name) => !before.includes(name))).toEqual(['objects/1a'])
   })
 
   it('should keep branches that look like something left behind', async () => {

@@ -217,7 +217,7 @@ describe('keeping branches', () => {
       error: () => undefined,
       child: () => log,
     }
-    const tools = { git: new GitRunner({ env: { PATH: process.env.PATH }, log }), log }
+    const tools = { git: new GitRunner({ env: { PATH: process.env.PATH }, home: space.home, log }), log }
     const mirrors = new Mirrors({
       home: space.home,
       clock: systemClock,

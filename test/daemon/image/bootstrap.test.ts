@@ -26,7 +26,7 @@ function bootstrap(signal = new AbortController().signal, tools = tool.tools) {
   const aptSources = [{ path: '/etc/apt/sources.list', text: 'deb http://mirror.example/debian bookworm main' }]
   const plan = planBootstrap({ osRelease: 'ID=debian\nVERSION_CODENAME=bookworm\n', aptSources, architecture: 'x64' })
   const onProgress = ({ message }: { message: string }) => lines.push(message)
-  return bootstrapBase({ plan, tag: TAG, engine: engine.image, tools, onProgress }, signal)
+  return bootstrapBase({ plan, workspace: 'ws', tag: TAG, engine: engine.image, tools, onProgress }, signal)
 }
 
 /** Whether a process still runs; one that only waits to be reaped by somebody else does not. */

@@ -402,3 +402,16 @@ describe('ImageService.status', () => {
     expect(isLoopatError(error, 'engine_unavailable')).toBe(true)
   })
 })
+
+describe('after a crash', () => {
+  it('should remove what bootstrapping left, and nothing of another workspace', async () => {
+    const { tmpDir } = tool.tools
+    for (const name of ['loopat-base-ws-0aB1cD', 'loopat-base-ws-two-0aB1cD', 'loopat-base-ws', 'other']) {
+      await mkdir(join(tmpDir, name, 'inner'), { recursive: true })
+    }
+    const service = makeService()
+    await service.sweep()
+    await service.settled()
+    expect((await tool.leftovers()).sort()).toEqual(['loopat-base-ws', 'loopat-base-ws-two-0aB1cD', 'other'])
+  })
+})

@@ -1,7 +1,7 @@
 import { chmod, mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import type { BootstrapTools } from '../../../daemon/image/bootstrap.ts'
+import type { BootstrapTools } from '../../../daemon/image/bootstrap-tools.ts'
 
 /** What the stand-in for mmdebstrap does when it is asked for a system. */
 export type ToolBehaviour = 'succeed' | 'fail' | 'hang' | 'refuse'

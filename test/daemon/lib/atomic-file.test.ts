@@ -1,8 +1,8 @@
-import { mkdtemp, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises'
+import { mkdir, mkdtemp, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { writeFileAtomic } from '../../../daemon/lib/atomic-file.ts'
+import { removeTemporaries, writeFileAtomic } from '../../../daemon/lib/atomic-file.ts'
 
 describe('writeFileAtomic', () => {
   let directory: string
@@ -25,6 +25,16 @@ describe('writeFileAtomic', () => {
     await expect(writeFileAtomic(path, 'x')).rejects.toThrow('ENOTDIR')
     await expect(writeFileAtomic(directory, 'x')).rejects.toThrow()
     expect((await readdir(directory)).filter((name) => name.includes('tmp'))).toEqual([])
+  })
+
+  it('should have its temporary files removed after a crash', async () => {
+    const path = join(directory, 'crash')
+    await mkdir(path)
+    await writeFile(join(path, 'a'), '')
+    await writeFile(join(path, 'a.0a1b2c.tmp~'), '')
+    await removeTemporaries(path)
+    expect(await readdir(path)).toEqual(['a'])
+    await rm(path, { recursive: true })
   })
 
   it('should never show a part of the content', async () => {
