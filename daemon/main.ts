@@ -16,6 +16,7 @@ import { createPodmanEngine } from './engine/podman/podman-engine.ts'
 import { PodmanService } from './engine/podman/service.ts'
 import { removeAsRoot } from './engine/podman/unshare.ts'
 import { EngineReport } from './engine-report.ts'
+import { sweepSecrets } from './exec/exec-env.ts'
 import { ExecService } from './exec/exec-service.ts'
 import { GitService } from './git/git-service.ts'
 import { LeaseRegister } from './idle/lease.ts'
@@ -91,6 +92,7 @@ async function takeOver({ paths, log }: Ground, { repos, image }: Rooms): Promis
   if (count > 0) log.info({ count }, 'ended programs that a daemon before this one had started')
   await repos.sweep()
   await image.sweep()
+  await sweepSecrets(paths.control)
 }
 
 /** Variables that helper programs may need: where programs are, and how to get out to the network. */

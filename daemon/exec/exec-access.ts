@@ -9,6 +9,10 @@ export interface LoopUse {
   readonly workdir: string
   /** Plain variables of every command in this loop. */
   readonly env: Readonly<Record<string, string>>
+  /** Variables of its vault. They must reach neither an argument nor the engine. */
+  readonly secrets: Readonly<Record<string, string>>
+  /** The loop's control directory on the host; inside it is `/loopat/control`, read-only. */
+  readonly control: string
   release(): void
 }
 

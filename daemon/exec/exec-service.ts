@@ -8,7 +8,9 @@ import type { Clock } from '../lib/clock.ts'
 import type { OnProgress } from '../lib/progress.ts'
 import { collect } from './collect.ts'
 import type { LoopAccess, LoopUse } from './exec-access.ts'
+import { type Delivery, deliverSecrets } from './exec-env.ts'
 import type { ExecIo } from './exec-io.ts'
+import { ShellExec } from './exec-shell.ts'
 
 type Params = CheckedParamsOf<'exec/run'>
 type Result = ResultOf<'exec/run'>
@@ -69,7 +71,9 @@ export class ExecService {
     { params, io }: { params: Params; io: ExecIo | undefined },
     signal: AbortSignal,
   ): Promise<Result> {
-    const exec = await this.#start(use, params, { stdin: io !== undefined || params.stdin !== undefined, signal })
+    await using delivery = await deliveryFor(use, params)
+    const stdin = io !== undefined || params.stdin !== undefined
+    const exec = await this.#start(use, params, { stdin, delivery, signal })
     const lost = new AbortController()
     const stopListening = io === undefined ? () => undefined : listen(io, exec)
     try {
@@ -87,10 +91,14 @@ export class ExecService {
   async #start(
     use: LoopUse,
     params: Params,
-    { stdin, signal }: { stdin: boolean; signal: AbortSignal },
+    { stdin, delivery, signal }: { stdin: boolean; delivery: Delivery | undefined; signal: AbortSignal },
   ): Promise<EngineExec> {
+    const spec = execSpec(use, params, stdin)
+    const { container } = this.#options.engine
     try {
-      return await this.#options.engine.container.exec(use.container, execSpec(use, params, stdin), signal)
+      if (delivery === undefined) return await container.exec(use.container, spec, signal)
+      const shell = await container.exec(use.container, { ...spec, command: delivery.command }, signal)
+      return new ShellExec(shell, delivery.marker, params.tty !== undefined)
     } catch (error) {
       throw commandError(error, params)
     }
@@ -141,6 +149,13 @@ function execSpec(use: LoopUse, params: Params, stdin: boolean): ExecSpec {
     ...(params.user === undefined ? {} : { user: params.user }),
     ...(params.tty === undefined ? {} : { tty: params.tty }),
   }
+}
+
+/** Secrets that the request itself does not override; undefined when there are none. */
+async function deliveryFor(use: LoopUse, { command, env = {} }: Params): Promise<Delivery | undefined> {
+  const secrets = Object.fromEntries(Object.entries(use.secrets).filter(([name]) => !Object.hasOwn(env, name)))
+  if (Object.keys(secrets).length === 0) return undefined
+  return await deliverSecrets({ command, secrets, control: use.control })
 }
 
 /** Takes resize and signal messages of the client. A signal to a command that has ended is no error. */

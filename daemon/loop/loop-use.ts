@@ -1,8 +1,9 @@
+import { join } from 'node:path'
 import { LoopatError } from '@loopatd/protocol'
 import type { OnProgress } from '../lib/progress.ts'
 import { findLoop, type LoopContext, readLoop, refuseArchived } from './loop-context.ts'
 import { callEngine } from './loop-failure.ts'
-import type { Meta } from './loop-meta.ts'
+import { type Meta, vaultOf } from './loop-meta.ts'
 import { baseEnv, containerName, workdirInside } from './loop-spec.ts'
 import { isStarting, planFor, startLoop } from './loop-start.ts'
 
@@ -29,8 +30,12 @@ export interface LoopUse extends Disposable {
   readonly container: string
   /** Path of the workdir inside. */
   readonly workdir: string
-  /** Variables for every command in it. */
+  /** Plain variables for every command in it. */
   readonly env: Readonly<Record<string, string>>
+  /** Variables of its vault that no plain one of its own overrides, as they were when the use was taken. */
+  readonly secrets: Readonly<Record<string, string>>
+  /** Its control directory on the host. */
+  readonly control: string
   /** Gives the loop back. Later calls do nothing. */
   release(): void
 }
@@ -64,6 +69,13 @@ export function envOf({ id, name, env }: Meta): Readonly<Record<string, string>>
   return { ...baseEnv(id), LOOPAT_LOOP_NAME: name, ...env }
 }
 
+/** Variables of the vault, but for those that the loop sets itself. @throws `vault_not_found`, `vault_invalid` */
+async function secretsOf({ vaults }: LoopContext, meta: Meta, signal: AbortSignal) {
+  const { env = {} } = meta
+  const secrets = Object.entries(await vaults.env(meta.user, vaultOf(meta), signal))
+  return Object.fromEntries(secrets.filter(([name]) => !Object.hasOwn(env, name)))
+}
+
 /** @returns undefined when it has to be started first */
 async function takeRunning(
   context: LoopContext,
@@ -74,6 +86,7 @@ async function takeRunning(
   const { meta } = await readLoop(context, id)
   refuseArchived(meta)
   if (!(await isUsable(context, meta, request.start, signal))) return undefined
+  const secrets = await secretsOf(context, meta, signal)
   const { owner, reason, end } = request
   const lease = context.leases.acquire(id, { owner, reason, ...(end === undefined ? {} : { end }) })
   return {
@@ -82,6 +95,8 @@ async function takeRunning(
     container: containerName(context.workspace, id),
     workdir: workdirInside(id),
     env: envOf(meta),
+    secrets,
+    control: join(context.paths.control, id),
     release: lease.release,
     [Symbol.dispose]: lease.release,
   }

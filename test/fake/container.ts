@@ -195,7 +195,8 @@ export class FakeContainers implements ContainerEngine {
   }
 
   async #exec(container: FakeContainer, spec: ExecSpec): Promise<FakeExec> {
-    const exec = new FakeExec(spec, await this.#hostPath(container, spec.cwd ?? container.spec.workdir))
+    const cwd = await this.#hostPath(container, spec.cwd ?? container.spec.workdir)
+    const exec = new FakeExec({ ...spec, command: spec.command.map((word) => onHost(container, word)) }, cwd)
     container.execs.add(exec)
     const forget = () => void container.execs.delete(exec)
     exec.exit.then(forget, (error: unknown) => {
@@ -264,6 +265,14 @@ export class FakeContainers implements ContainerEngine {
   #some(matches: (container: FakeContainer) => boolean): boolean {
     return [...this.#containers.values()].some(matches)
   }
+}
+
+/** Where an argument that is a path in the control directory leads on the host. Others are nobody's to change. */
+function onHost({ spec }: FakeContainer, word: string): string {
+  const control = spec.mounts.find(({ target }) => target === '/loopat/control')
+  return control !== undefined && word.startsWith(`${control.target}/`)
+    ? join(control.source, word.slice(control.target.length))
+    : word
 }
 
 function toSummary({ id, spec, status }: FakeContainer): ContainerSummary {

@@ -1,10 +1,14 @@
 import { once } from 'node:events'
+import { mkdir, mkdtemp, readdir, rm, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { PassThrough } from 'node:stream'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { ExecControl } from '@loopatd/protocol'
 import { execRun } from '@loopatd/protocol'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import type { LoopAccess } from '../../../daemon/exec/exec-access.ts'
+import { sweepSecrets } from '../../../daemon/exec/exec-env.ts'
 import type { ExecIo } from '../../../daemon/exec/exec-io.ts'
 import { ExecService } from '../../../daemon/exec/exec-service.ts'
 import { systemClock } from '../../../daemon/lib/clock.ts'
@@ -43,9 +47,13 @@ describe('ExecService', () => {
   let held: number
   let end: (() => void) | undefined
   let id: string
+  let control: string
+  let secrets: Record<string, string>
 
   beforeEach(async () => {
     held = 0
+    secrets = {}
+    control = await mkdtemp(join(tmpdir(), 'loopat-control-'))
     end = undefined
     engine = new FakeEngine({ images: ['localhost/x:1'], networks: ['n'] })
     const spec = {
@@ -56,7 +64,9 @@ describe('ExecService', () => {
       command: ['sleep', '1000'],
       workdir: '/',
       env: {},
-      mounts: [],
+      mounts: [{ source: control, target: '/loopat/control', readOnly: true }],
+      dns: [],
+      limits: {},
       keepId: { uid: 2000, gid: 2000 },
       init: true,
       network: { kind: 'none' as const },
@@ -68,7 +78,8 @@ describe('ExecService', () => {
       async use(_ref, options) {
         held += 1
         end = options.end
-        return { loopId: 'l', container: id, workdir: '/', env: { FROM_LOOP: 'yes' }, release: () => (held -= 1) }
+        const env = { FROM_LOOP: 'yes' }
+        return { loopId: 'l', container: id, workdir: '/', env, secrets, control, release: () => (held -= 1) }
       },
     }
     service = new ExecService({ loops, engine, clock: systemClock })
@@ -76,6 +87,7 @@ describe('ExecService', () => {
 
   afterEach(async () => {
     await engine[Symbol.asyncDispose]()
+    await rm(control, { recursive: true, force: true })
   })
 
   const run = (params: object, io?: Io, signal: AbortSignal = never) =>
@@ -189,5 +201,90 @@ describe('ExecService', () => {
       code: 'invalid_params',
     })
     await expect(run({ command: ['true'], stdin: 'x' }, new Io())).rejects.toMatchObject({ code: 'invalid_params' })
+  })
+
+  describe('with secrets', () => {
+    const left = () => readdir(join(control, 'env'))
+
+    it('should put them into the environment and leave no trace', async () => {
+      secrets = { TOKEN: 'it\'s "$HOME" `x` \\ 100%', LINES: 'one\n two\n', EMPTY: '', A_b1: '-e' }
+      const script = 'printf "<%s>" "$TOKEN" "$LINES" "$EMPTY" "$A_b1" "$FROM_LOOP" "$0" "$@"'
+      const result = await run({ command: ['sh', '-c', script, 'zero', 'a b', ''] })
+      expect(result.stdout).toBe(`<it's "$HOME" \`x\` \\ 100%><one\n two\n><><-e><yes><zero><a b><>`)
+      expect(await left()).toEqual([])
+    })
+
+    it('should let the request override them, and override what is baked in', async () => {
+      secrets = { TOKEN: 'vault', FROM_LOOP: 'vault' }
+      const command = ['sh', '-c', 'echo "$TOKEN $FROM_LOOP"']
+      expect(await run({ command, env: { TOKEN: 'mine' } })).toMatchObject({ stdout: 'mine vault\n' })
+      expect(await run({ command, env: { TOKEN: 'mine', FROM_LOOP: 'mine' } })).toMatchObject({ stdout: 'mine mine\n' })
+    })
+
+    it('should have removed the file by the time that the command runs', async () => {
+      secrets = { TOKEN: 'x' }
+      const io = new Io()
+      const done = run({ command: ['sh', '-c', 'read line; echo "$TOKEN"'] }, io)
+      while ((await left().catch(() => [])).length !== 1) await sleep(5)
+      expect(await left()).toEqual([expect.stringMatching(/\.read$/)])
+      io.stdin.end('go\n')
+      expect(await io.text()).toEqual({ stdout: 'x\n', stderr: '' })
+      await done
+      expect(await left()).toEqual([])
+    })
+
+    it('should become the command: its process group, its arguments, its signals', async () => {
+      secrets = { TOKEN: 'x' }
+      const script = 'tr "\\0" "\\n" </proc/$$/cmdline; kill -TERM $$'
+      const result = await run({ command: ['sh', '-c', script] })
+      expect(result).toMatchObject({ stdout: `sh\n-c\n${script}\n`, exitCode: 143 })
+    })
+
+    it('should pass binary input and output', async () => {
+      secrets = { TOKEN: 'x' }
+      const io = new Io()
+      const bytes = Buffer.from(Array.from({ length: 100_000 }, (_, index) => index % 256))
+      const done = run({ command: ['cat'] }, io)
+      io.stdin.end(bytes)
+      const [stdout] = await Promise.all([io.stdout.toArray(), io.stderr.resume()])
+      expect(Buffer.concat(stdout).equals(bytes)).toBe(true)
+      await done
+    })
+
+    it('should tell a missing program from one that cannot be executed, and from exit codes', async () => {
+      secrets = { TOKEN: 'x' }
+      await expect(run({ command: ['/no/such/program'] })).rejects.toMatchObject({ code: 'exec_not_found' })
+      await expect(run({ command: ['no-such-program'] })).rejects.toMatchObject({ code: 'exec_not_found' })
+      await expect(run({ command: ['/etc/passwd'] })).rejects.toMatchObject({ code: 'exec_not_executable' })
+      const command = ['sh', '-c', 'echo "/loopat/control/env/: not found" >&2; exit 127']
+      const stderr = '/loopat/control/env/: not found\n'
+      expect(await run({ command })).toMatchObject({ exitCode: 127, stderr })
+      expect(await run({ command: ['sh', '-c', 'printf / >&2; exit 126'] })).toMatchObject({
+        exitCode: 126,
+        stderr: '/',
+      })
+      expect(await left()).toEqual([])
+    })
+
+    it('should leave nothing when the loop has stopped or the request was cancelled', async () => {
+      secrets = { TOKEN: 'x' }
+      const cancel = new AbortController()
+      const done = run({ command: ['sleep', '1000'] }, undefined, cancel.signal)
+      await sleep(100)
+      cancel.abort(new Error('cancelled by the test'))
+      await expect(done).rejects.toThrow('cancelled by the test')
+      await engine.container.stop(id, 0)
+      await expect(run({ command: ['true'] })).rejects.toMatchObject({ code: 'loop_not_running' })
+      expect(await left()).toEqual([])
+    })
+
+    it('should be removed at the next start when the daemon was killed', async () => {
+      await mkdir(join(control, 'loop', 'env'), { recursive: true })
+      await writeFile(join(control, 'loop', 'agent'), '')
+      await writeFile(join(control, 'loop', 'env', 'x'), 'secret')
+      await sweepSecrets(control)
+      expect(await readdir(join(control, 'loop'))).toEqual(['agent'])
+      await sweepSecrets(join(control, 'missing'))
+    })
   })
 })
