@@ -6,7 +6,7 @@ import { PROTOCOL_VERSION, VERSION } from '@loopatd/protocol/version'
 import { LoopatClient, type ServerInfo } from './client.ts'
 import { dial } from './dial.ts'
 import { RpcConnection } from './rpc.ts'
-import { type AutostartOptions, START_MS, spawnDaemon } from './spawn-daemon.ts'
+import { type AutostartOptions, START_MS, spawnDaemon, whyUnitFails } from './spawn-daemon.ts'
 
 /** Milliseconds that a daemon may take to answer `initialize`. */
 export const HANDSHAKE_MS = 5000
@@ -75,7 +75,9 @@ async function shakeHands(
     return checkServer(answer, path)
   } catch (error) {
     if (!limit.aborted || signal?.aborted) throw error
-    throw new LoopatError('daemon_unreachable', `the daemon on ${path} did not answer within ${limitMs} ms`, {
+    const why = options.socket === undefined ? await whyUnitFails(findWorkspace()) : undefined
+    const message = `the daemon on ${path} did not answer within ${limitMs} ms`
+    throw new LoopatError('daemon_unreachable', why === undefined ? message : `${message}: ${why}`, {
       next: 'See `loopctl daemon logs`; when it hangs, end it and try again.',
       details: { socket: path },
       cause: error,

@@ -8,7 +8,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { EXIT, isLoopatError, LoopatError } from '@loopatd/protocol/error'
 import type { Workspace } from '@loopatd/protocol/socket'
 import { dial } from './dial.ts'
-import { installedUnits, systemctl } from './systemd.ts'
+import { complaintOf, installedUnits, systemctl } from './systemd.ts'
 
 /** Milliseconds that a daemon may take until its socket answers. */
 export const START_MS = 15_000
@@ -93,6 +93,12 @@ export async function spawnDaemon(
   } finally {
     if (words !== undefined) closeSync(words.descriptor)
   }
+}
+
+/** Why the daemon of a workspace does not answer, when systemd tries to run it and it says so. */
+export async function whyUnitFails(workspace: Workspace): Promise<string | undefined> {
+  const units = await installedUnits(workspace, process.env)
+  return units === undefined ? undefined : await complaintOf(units.service, process.env)
 }
 
 /** The started process, as far as its starter cares. */

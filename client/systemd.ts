@@ -3,11 +3,16 @@ import { execFile } from 'node:child_process'
 import { existsSync } from 'node:fs'
 import { homedir } from 'node:os'
 import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { LoopatError } from '@loopatd/protocol/error'
 import { type Workspace, workspaceName } from '@loopatd/protocol/socket'
 
 /** Milliseconds that the manager may take to say that it is there. */
 const ANSWER_MS = 5000
+/** How often a service that does not start is asked why, and milliseconds in between: it is silent between two attempts. */
+const COMPLAINT = { tries: 15, waitMs: 200 } as const
+/** Commands of systemctl that start services. */
+const STARTS = ['enable', 'restart', 'start']
 
 /** Variables of a process. */
 export type Environment = Readonly<Record<string, string | undefined>>
@@ -58,17 +63,30 @@ export async function installedUnits(workspace: Workspace, env: Environment): Pr
 
 /**
  * Runs `systemctl --user`.
+ * @param args a command, then its options and units; of those that start something the last one is the service
  * @returns what it printed
- * @throws LoopatError `daemon_unreachable` with its words, `cancelled`
+ * @throws LoopatError `daemon_unreachable` with its words, and those of the service that it could not start; `cancelled`
  */
 export async function systemctl(args: readonly string[], env: Environment, signal?: AbortSignal): Promise<string> {
   const { output, failure } = await run(args, { env, ...(signal === undefined ? {} : { signal }) })
   if (failure === undefined) return output
   if (signal?.aborted)
     throw new LoopatError('cancelled', `systemctl ${args[0]} was cancelled`, { cause: signal.reason })
-  throw new LoopatError('daemon_unreachable', `systemctl --user ${args.join(' ')} failed: ${failure}`, {
+  const [command = '', unit = ''] = [args[0], args.at(-1)]
+  const why = STARTS.includes(command) ? await complaintOf(unit, env) : undefined
+  throw new LoopatError('daemon_unreachable', `systemctl --user ${args.join(' ')} failed: ${why ?? failure}`, {
     next: 'See why with `systemctl --user status`, and `loopctl daemon logs`.',
   })
+}
+
+/** Asks a service that does not start for the reason; undefined when it tells none. */
+export async function complaintOf(service: string, env: Environment): Promise<string | undefined> {
+  for (let tries = 1; tries <= COMPLAINT.tries; tries += 1) {
+    const { output } = await run(['show', '--property=StatusText', '--value', service], { env, timeout: ANSWER_MS })
+    if (output.trim() !== '') return output.trim()
+    await sleep(COMPLAINT.waitMs)
+  }
+  return undefined
 }
 
 /** Whether the manager runs a unit now, or is about to. */

@@ -1,7 +1,8 @@
 import { spawn } from 'node:child_process'
 import { constants } from 'node:fs'
-import { open } from 'node:fs/promises'
+import { type FileHandle, open, readFile } from 'node:fs/promises'
 import { LoopatError, type Workspace } from '@loopatd/protocol'
+import { z } from 'zod'
 import type { Lifetime } from './lib/lifetime.ts'
 
 /** A lock that is held until it is released or the process ends, however it ends. */
@@ -10,6 +11,42 @@ export interface Lock {
 }
 
 const HELD = 1
+/** Longest record of a holder that is read, in bytes. */
+const MAX_RECORD_BYTES = 4096
+
+/** Who holds a lock; written into its file for those who don't get it. */
+const Holder = z.object({ pid: z.int().positive(), socket: z.string().startsWith('/') })
+
+type Holder = z.infer<typeof Holder>
+
+function isSystemError(error: unknown): error is NodeJS.ErrnoException {
+  return error instanceof Error && 'code' in error && 'syscall' in error
+}
+
+/** What cannot be written can be locked all the same, if it is there. */
+async function openLock(path: string): Promise<FileHandle> {
+  try {
+    return await open(path, constants.O_RDWR | constants.O_CREAT | constants.O_NOFOLLOW, 0o600)
+  } catch (error) {
+    if (!isSystemError(error) || error.code !== 'EROFS') throw error
+    return await open(path, constants.O_RDONLY | constants.O_NOFOLLOW)
+  }
+}
+
+/** @throws LoopatError `storage_failed` */
+async function openOwnLock(path: string): Promise<FileHandle> {
+  try {
+    return await openLock(path)
+  } catch (error) {
+    if (!isSystemError(error)) throw error
+    const what = error.code === 'ELOOP' ? 'it is a symbolic link' : error.message
+    throw new LoopatError('storage_failed', `${path} cannot be locked: ${what}`, {
+      next: `Look at it with \`ls -ld ${path}\`; remove it if no daemon runs.`,
+      details: { path, code: error.code },
+      cause: error,
+    })
+  }
+}
 
 function flock(fd: number): Promise<number | null> {
   return new Promise((resolve, reject) => {
@@ -23,14 +60,18 @@ function flock(fd: number): Promise<number | null> {
  * Takes an exclusive lock on a file. The helper locks the open file description that it shares with this process,
  * so the lock stays when the helper is gone and vanishes with this process; nothing stale can remain.
  * @param path created with mode 0600; never a symbolic link; never deleted, since a deleted lock protects nothing
+ * @param socket where the holder listens, written into the file for those who don't get the lock
  * @returns undefined when somebody else holds it
- * @throws LoopatError `internal` when util-linux's flock is missing
+ * @throws LoopatError `storage_failed` when the file cannot be opened, `internal` when util-linux's flock is missing
  */
-export async function tryLock(path: string): Promise<Lock | undefined> {
-  const file = await open(path, constants.O_RDWR | constants.O_CREAT | constants.O_NOFOLLOW, 0o600)
+export async function tryLock(path: string, socket: string): Promise<Lock | undefined> {
+  const file = await openOwnLock(path)
   try {
     const code = await flock(file.fd)
-    if (code === 0) return { release: () => file.close() }
+    if (code === 0) {
+      await record(file, { pid: process.pid, socket })
+      return { release: () => file.close() }
+    }
     if (code !== HELD) throw new LoopatError('internal', `flock on ${path} ended with ${code}`)
   } catch (error) {
     await file.close()
@@ -41,24 +82,56 @@ export async function tryLock(path: string): Promise<Lock | undefined> {
   return undefined
 }
 
+/** Writes down who holds a lock. It is held without that, too: on a full disk or one that cannot be written. */
+async function record(file: FileHandle, holder: Holder): Promise<void> {
+  try {
+    await file.truncate()
+    await file.write(`${JSON.stringify(holder)}\n`, 0)
+  } catch (error) {
+    // Opened for reading only, it is a bad descriptor or an invalid one.
+    if (!isSystemError(error) || !['EBADF', 'EDQUOT', 'EINVAL', 'ENOSPC'].includes(error.code ?? '')) throw error
+  }
+}
+
+/** Who wrote itself into a lock; undefined when nobody did, or the file holds something else. */
+async function holderOf(path: string): Promise<Holder | undefined> {
+  const text = (await readFile(path, 'utf8')).slice(0, MAX_RECORD_BYTES)
+  try {
+    return Holder.safeParse(JSON.parse(text)).data
+  } catch (error) {
+    if (error instanceof SyntaxError) return undefined
+    throw error
+  }
+}
+
 /**
  * Takes the locks that make a workspace this process's alone, until the lifetime ends.
  * @param locks paths of the lock files
- * @throws LoopatError `already_running` when another process has one of them
+ * @throws LoopatError `already_running` when another process has one of them; it says which, and where that listens
  */
 export async function takeLocks(
   locks: readonly string[],
-  { name, home }: Pick<Workspace, 'home' | 'name'>,
+  workspace: Pick<Workspace, 'home' | 'name' | 'socket'>,
   lifetime: Lifetime,
 ): Promise<void> {
   for (const path of locks) {
-    const lock = await tryLock(path)
-    if (lock === undefined) {
-      throw new LoopatError('already_running', `another daemon serves the workspace ${name} (${home})`, {
-        next: 'Use it, or stop it first: loopctl daemon stop',
-        details: { lock: path },
-      })
-    }
+    const lock = await tryLock(path, workspace.socket)
+    if (lock === undefined) throw alreadyRunning(path, workspace, await holderOf(path))
     lifetime.add(() => lock.release())
   }
+}
+
+function alreadyRunning(
+  path: string,
+  { name, home, socket }: Pick<Workspace, 'home' | 'name' | 'socket'>,
+  holder: Holder | undefined,
+): LoopatError {
+  const who = holder === undefined ? '' : `: pid ${holder.pid}, on ${holder.socket}`
+  const isElsewhere = holder !== undefined && holder.socket !== socket
+  return new LoopatError('already_running', `another daemon serves the workspace ${name} (${home})${who}`, {
+    next: isElsewhere
+      ? `Use it with the XDG_RUNTIME_DIR that leads to its socket, or stop it first: kill ${holder.pid}`
+      : 'Use it, or stop it first: loopctl daemon stop',
+    details: { lock: path, ...holder },
+  })
 }

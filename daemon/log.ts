@@ -62,19 +62,29 @@ export interface LogOptions {
   readonly stderr: boolean
 }
 
-/** Opens the log. Lines are written at once, so that a crash loses none. */
+/** Opens the file; undefined where none can be written, as on a file system that is read-only. */
+function openFile(path: string): ReturnType<typeof destination> | undefined {
+  try {
+    mkdirSync(dirname(path), { recursive: true, mode: 0o700 })
+    setAside(path)
+    const file = destination({ dest: path, append: true, sync: true, mode: 0o600 })
+    // A full disk must not take the daemon down: what cannot be logged is dropped.
+    file.on('error', () => undefined)
+    return file
+  } catch (error) {
+    if (!(error instanceof Error && 'code' in error)) throw error
+    process.stderr.write(`loopatd: the log ${path} cannot be written (${error.code}), so it goes to standard error\n`)
+    return undefined
+  }
+}
+
+/** Opens the log. Lines are written at once, so that a crash loses none. Without a file they go to standard error. */
 export function openLog({ path, level, stderr }: LogOptions): Logger {
-  mkdirSync(dirname(path), { recursive: true, mode: 0o700 })
-  setAside(path)
-  const file = destination({ dest: path, append: true, sync: true, mode: 0o600 })
-  // A full disk must not take the daemon down: what cannot be logged is dropped.
-  file.on('error', () => undefined)
-  const streams = stderr
-    ? [
-        { level, stream: file },
-        { level, stream: process.stderr },
-      ]
-    : [{ level, stream: file }]
+  const file = openFile(path)
+  const streams = [
+    ...(file === undefined ? [] : [{ level, stream: file }]),
+    ...(file === undefined || stderr ? [{ level, stream: process.stderr }] : []),
+  ]
   return pino(
     {
       level,

@@ -35,7 +35,7 @@ import { EventHub } from './server/event-hub.ts'
 import { callSelf } from './server/self-call.ts'
 import { createServer } from './server/server.ts'
 import { prepareRuntimeDir } from './server/socket.ts'
-import { type Handover, ServiceManager, takeHandover } from './service-manager.ts'
+import { type Handover, holdFailure, ServiceManager, takeHandover } from './service-manager.ts'
 import { VaultStore } from './vault/vault-store.ts'
 
 /** Milliseconds until a shutdown that hangs is given up, on top of the drain deadline. */
@@ -45,10 +45,11 @@ const ENGINE_MS = 8_000
 /** Seconds between TERM and KILL when `daemon.stop_loops` stops all loops. */
 const STOP_GRACE_SECONDS = 5
 
-const HELP = `Usage: loopatd [--version] [--help]
+const HELP = `Usage: loopatd [--check] [--version] [--help]
 
 The per-user daemon that owns loops. It serves the workspace of LOOPAT_HOME (default ~/.loopat) in the foreground and
 logs to <home>/log/loopatd.log; \`loopctl daemon start\` runs it in the background.
+With --check it only says what is wrong with the configuration, if anything is, and exits.
 
 Environment:
   LOOPAT_HOME           home of the workspace
@@ -283,18 +284,37 @@ function handleDefects(log: Logger): void {
   process.on('unhandledRejection', die)
 }
 
-async function run(): Promise<void> {
+/** What can be known to keep the daemon from starting, without starting it. Changes nothing. */
+async function check(): Promise<void> {
   runtimeCheck()
+  logLevel(process.env.LOOPAT_LOG_LEVEL)
+  await readConfig(pathsOf(findWorkspace(), findTemplates(import.meta.url)).config)
+}
+
+async function run(): Promise<void> {
   // First of all: no program that is started may believe that the service manager means it.
   const handover = takeHandover(process.env, process.pid)
+  const stop = new AbortController()
+  handleSignals(stop)
+  try {
+    await serveWorkspace(handover, stop)
+  } catch (error) {
+    if (isLoopatError(error)) {
+      const options = { handover, env: helperEnvironment(), clock: systemClock }
+      await holdFailure(options, [error.message, error.next ?? ''].join(' '), stop.signal)
+    }
+    throw error
+  }
+}
+
+async function serveWorkspace(handover: Handover, stop: AbortController): Promise<void> {
+  runtimeCheck()
   // The home is 0700; inside of it, a sandbox's other users must be able to read what git checks out.
   process.umask(0o022)
   const level = logLevel(process.env.LOOPAT_LOG_LEVEL)
   const workspace = findWorkspace()
   const paths = pathsOf(workspace, findTemplates(import.meta.url))
   const lifetime = new Lifetime()
-  const stop = new AbortController()
-  handleSignals(stop)
   try {
     const { isNew: homeIsNew } = await takeWorkspace(workspace, paths, lifetime)
     const log = openLog({ path: paths.log, level, stderr: process.stderr.isTTY })
@@ -321,10 +341,13 @@ function fail(error: unknown): void {
   process.exitCode = known ? error.exitCode : EXIT.failure.code
 }
 
-function readArguments(): 'run' | 'help' | 'version' {
+function readArguments(): 'check' | 'run' | 'help' | 'version' {
   try {
-    const { values } = parseArgs({ options: { help: { type: 'boolean', short: 'h' }, version: { type: 'boolean' } } })
+    const { values } = parseArgs({
+      options: { check: { type: 'boolean' }, help: { type: 'boolean', short: 'h' }, version: { type: 'boolean' } },
+    })
     if (values.help === true) return 'help'
+    if (values.check === true) return 'check'
     return values.version === true ? 'version' : 'run'
   } catch (error) {
     const message = error instanceof Error ? error.message : String(error)
@@ -336,6 +359,7 @@ async function main(): Promise<void> {
   try {
     const wanted = readArguments()
     if (wanted === 'run') await run()
+    else if (wanted === 'check') await check()
     else process.stdout.write(wanted === 'help' ? HELP : `${VERSION}\n`)
   } catch (error) {
     fail(error)

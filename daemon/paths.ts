@@ -2,7 +2,7 @@ import { existsSync } from 'node:fs'
 import { chmod, constants, copyFile, mkdir, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { LoopatError, type Workspace } from '@loopatd/protocol'
+import { isLoopatError, LoopatError, type Workspace } from '@loopatd/protocol'
 
 /** Where everything of a workspace is, on the host. */
 export interface Paths {
@@ -61,7 +61,7 @@ export async function prepareHome(paths: Paths): Promise<{ readonly isNew: boole
   try {
     return await makeHome(paths)
   } catch (error) {
-    if (!(error instanceof Error && 'code' in error)) throw error
+    if (!(error instanceof Error && 'code' in error) || isLoopatError(error)) throw error
     throw new LoopatError('storage_failed', `the workspace ${paths.home} cannot be prepared: ${error.message}`, {
       next: `Check owner, permissions and space of ${paths.home}, or set LOOPAT_HOME to a directory of yours.`,
       details: { path: paths.home, code: error.code },
@@ -72,7 +72,7 @@ export async function prepareHome(paths: Paths): Promise<{ readonly isNew: boole
 
 async function makeHome(paths: Paths): Promise<{ readonly isNew: boolean }> {
   await mkdir(paths.home, { recursive: true, mode: 0o700 })
-  if (((await stat(paths.home)).mode & 0o777) !== 0o700) await chmod(paths.home, 0o700)
+  await keepOthersOut(paths.home)
   const isNew = (await mkdir(paths.loops, { recursive: true, mode: 0o700 })) !== undefined
   for (const directory of [paths.mirrors, join(paths.home, 'log')]) {
     await mkdir(directory, { recursive: true, mode: 0o700 })
@@ -84,4 +84,21 @@ async function makeHome(paths: Paths): Promise<{ readonly isNew: boolean }> {
     if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error
   }
   return { isNew }
+}
+
+/** A home that its owner has made read-only stays that. */
+async function keepOthersOut(home: string): Promise<void> {
+  const { mode, uid } = await stat(home)
+  const own = process.geteuid?.() ?? uid
+  if (uid !== own) throw unfit(home, `it belongs to uid ${uid}, not to uid ${own}`)
+  if ((mode & 0o077) === 0) return
+  await chmod(home, mode & 0o700)
+  if (((await stat(home)).mode & 0o077) !== 0) throw unfit(home, 'its file system cannot keep others out')
+}
+
+function unfit(home: string, rule: string): LoopatError {
+  return new LoopatError('storage_failed', `${home} cannot be the home of a workspace: ${rule}`, {
+    next: 'Set LOOPAT_HOME to a directory of yours.',
+    details: { path: home },
+  })
 }

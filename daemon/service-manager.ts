@@ -3,7 +3,7 @@
  * and when it stops, and keeps a watchdog informed. Where nobody asked for any of it, all of it does nothing.
  */
 import { execFile } from 'node:child_process'
-import { LoopatError } from '@loopatd/protocol'
+import { isLoopatError, LoopatError } from '@loopatd/protocol'
 import type { Clock } from './lib/clock.ts'
 import type { Logger } from './log.ts'
 
@@ -11,6 +11,10 @@ import type { Logger } from './log.ts'
 const FIRST_DESCRIPTOR = 3
 /** Milliseconds that a notification may take. */
 const NOTIFY_MS = 5000
+/** Milliseconds that a daemon that cannot start takes to end: the pause between two attempts, and the time to ask why. */
+const HOLD_MS = 3000
+/** Longest reason that a manager is told, in characters. */
+const MAX_REASON = 500
 /** Milliseconds between two attempts to prove that the daemon works, after one that failed. */
 const RETRY_MS = 500
 
@@ -148,6 +152,28 @@ export class ServiceManager {
     const { handover, env } = this.#options
     if (handover.notifySocket === undefined) return
     await systemdNotify(words, { ...env, NOTIFY_SOCKET: handover.notifySocket })
+  }
+}
+
+/**
+ * Says why the daemon cannot start, and takes its time to end. The manager would try again soon and for ever, which
+ * costs; and clients that wait meanwhile can ask it for the reason. Does nothing without a manager.
+ * @param reason may have several lines
+ * @param signal ends the wait
+ */
+export async function holdFailure(
+  { handover, env, clock }: Omit<ServiceManagerOptions, 'log'>,
+  reason: string,
+  signal: AbortSignal,
+): Promise<void> {
+  if (handover.notifySocket === undefined) return
+  const status = reason.replace(/\s+/g, ' ').trim().slice(0, MAX_REASON)
+  try {
+    await systemdNotify([`STATUS=${status}`], { ...env, NOTIFY_SOCKET: handover.notifySocket })
+    await clock.sleep(HOLD_MS, signal)
+  } catch (error) {
+    // The reason was printed, too; being told to stop is no failure.
+    if (!isLoopatError(error, 'internal') && !signal.aborted) throw error
   }
 }
 

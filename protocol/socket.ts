@@ -2,7 +2,7 @@
  * Where a workspace lives and where its daemon listens: the one rule that daemon and clients share. Loads no library.
  */
 import { createHash } from 'node:crypto'
-import { lstatSync, realpathSync } from 'node:fs'
+import { lstatSync, realpathSync, statfsSync } from 'node:fs'
 import { homedir, tmpdir } from 'node:os'
 import { basename, dirname, join, resolve } from 'node:path'
 import { LoopatError } from './error.ts'
@@ -41,6 +41,30 @@ function canonical(path: string): string {
   }
 }
 
+/** File systems of the kernel's own, by their type in statfs(2): nobody can make a directory in them, or not to keep. */
+const KERNEL_FILE_SYSTEMS: Readonly<Record<number, string>> = {
+  7377: 'devpts',
+  40864: 'proc',
+  2613483: 'cgroup',
+  1650812272: 'configfs',
+  1650812274: 'sysfs',
+  1667723888: 'cgroup2',
+  1684170528: 'debugfs',
+  1935894131: 'securityfs',
+  1953653091: 'tracefs',
+}
+
+/** Type of the file system that a path is on, or would be. */
+function fileSystemType(path: string): number {
+  try {
+    return statfsSync(path).type
+  } catch (error) {
+    const parent = dirname(path)
+    if ((error as NodeJS.ErrnoException).code !== 'ENOENT' || parent === path) throw error
+    return fileSystemType(parent)
+  }
+}
+
 /** The usual home does not matter to somebody who named another one. */
 function canonicalIfReachable(path: string): string {
   try {
@@ -58,16 +82,25 @@ function refuseHome(path: string, rule: string, cause?: unknown): LoopatError {
   })
 }
 
-/** @throws LoopatError `config_invalid` when the path leads nowhere, or podman could mount nothing that lies below it */
+/**
+ * @throws LoopatError `config_invalid` when the path leads nowhere or to where no files can be kept, or podman could
+ * mount nothing that lies below it
+ */
 function homeAt(path: string): string {
+  const { home, fileSystem } = lookAt(path)
+  if (fileSystem !== undefined) throw refuseHome(path, `the file system there (${fileSystem}) keeps no files`)
+  if (!/[:,\p{Cc}]/u.test(home)) return home
+  throw refuseHome(path, 'podman can mount no path with a colon, a comma or a control character')
+}
+
+function lookAt(path: string): { readonly home: string; readonly fileSystem: string | undefined } {
   try {
     const home = canonical(path)
-    if (!/[:,\p{Cc}]/u.test(home)) return home
+    return { home, fileSystem: KERNEL_FILE_SYSTEMS[fileSystemType(home)] }
   } catch (error) {
     if (!(error instanceof Error && 'code' in error)) throw error
     throw refuseHome(path, `it cannot be reached (${error.code})`, error)
   }
-  throw refuseHome(path, 'podman can mount no path with a colon, a comma or a control character')
 }
 
 /**
@@ -135,9 +168,7 @@ export function findWorkspace(from: WorkspaceEnvironment = processEnvironment())
     throw new LoopatError(
       'config_invalid',
       `the socket path ${socket} has ${bytes} bytes; unix sockets allow ${MAX_SOCKET_PATH_BYTES}`,
-      {
-        next: 'Set XDG_RUNTIME_DIR to a shorter path.',
-      },
+      { next: 'Set XDG_RUNTIME_DIR to a shorter path, or LOOPAT_HOME to one whose last part is shorter.' },
     )
   }
   return { name, home, runtimeDir, socket }

@@ -72,10 +72,20 @@ describe('the units of a workspace', () => {
 describe('systemctl', () => {
   it('should say what systemctl says', async () => {
     expect(await systemctl(['show'], fakeSystemctl('echo "$*"'))).toBe('--user show\n')
-    await expect(systemctl(['start', 'x'], fakeSystemctl('echo "no such unit" >&2; exit 5'))).rejects.toMatchObject({
+    await expect(systemctl(['stop', 'x'], fakeSystemctl('echo "no such unit" >&2; exit 5'))).rejects.toMatchObject({
       code: 'daemon_unreachable',
-      message: 'systemctl --user start x failed: no such unit',
+      message: 'systemctl --user stop x failed: no such unit',
       next: expect.any(String),
+    })
+  })
+
+  it('should say what the service says that it cannot start, once it says it', async () => {
+    const env = fakeSystemctl(
+      `[ "$2" = show ] || { echo "control process exited" >&2; exit 1; }
+[ -e ${home}/asked ] && echo "config.toml:1: unknown key x" || touch ${home}/asked`,
+    )
+    await expect(systemctl(['restart', 'x.service'], env)).rejects.toMatchObject({
+      message: 'systemctl --user restart x.service failed: config.toml:1: unknown key x',
     })
   })
 

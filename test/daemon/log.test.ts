@@ -1,7 +1,7 @@
 import { mkdtemp, readFile, rm, stat, truncate, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest'
 import { logLevel, openLog } from '../../daemon/log.ts'
 
 describe('log', () => {
@@ -34,6 +34,20 @@ describe('log', () => {
     const text = await readFile(path, 'utf8')
     expect(text).not.toContain('hunter2')
     expect(text).toContain('https://***@git.example/x')
+  })
+
+  it('should go on, to standard error, where no file can be written', async () => {
+    await writeFile(join(directory, 'file'), '')
+    const path = join(directory, 'file', 'a.log')
+    const written = vi.spyOn(process.stderr, 'write').mockReturnValue(true)
+    try {
+      openLog({ path, level: 'info', stderr: false }).info({}, 'still here')
+      const text = written.mock.calls.map(([chunk]) => String(chunk)).join('')
+      expect(text).toContain(`the log ${path} cannot be written (`)
+      expect(text).toContain('still here')
+    } finally {
+      written.mockRestore()
+    }
   })
 
   it('should set a large file aside', async () => {

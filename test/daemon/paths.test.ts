@@ -37,6 +37,14 @@ describe('prepareHome', () => {
     expect((await stat(paths().home)).mode & 0o777).toBe(0o700)
   })
 
+  it('should leave a home alone that its owner has made read-only', async () => {
+    await prepareHome(paths())
+    await chmod(paths().home, 0o500)
+    expect(await prepareHome(paths())).toEqual({ isNew: false })
+    expect((await stat(paths().home)).mode & 0o777).toBe(0o500)
+    await chmod(paths().home, 0o755)
+  })
+
   it('should say what is wrong with a home that cannot be one', async () => {
     await writeFile(join(directory, 'home'), '')
     await expect(prepareHome(paths())).rejects.toMatchObject({

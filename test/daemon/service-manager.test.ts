@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
 import { systemClock } from '../../daemon/lib/clock.ts'
-import { type Handover, ServiceManager, takeHandover } from '../../daemon/service-manager.ts'
+import { type Handover, holdFailure, ServiceManager, takeHandover } from '../../daemon/service-manager.ts'
 import { type LogEntry, memoryLog } from '../harness/peer-server.ts'
 import { ManualClock } from './idle/manual-clock.ts'
 
@@ -75,6 +75,30 @@ describe('ServiceManager', () => {
     await expect(subject.ready()).rejects.toMatchObject({ code: 'internal', next: expect.any(String) })
     await subject.stopping(1)
     expect(log.map(({ message }) => message)).toEqual(['the service manager could not be told'])
+  })
+
+  it('should say in one line why it cannot start, and end only a while later', async () => {
+    const clock = new ManualClock()
+    const options = { handover: { ...nothing, notifySocket: '/n' }, env: { PATH: `${directory}:/usr/bin:/bin` }, clock }
+    const ended = vi.fn()
+    const held = holdFailure(options, 'config.toml:1: unknown key x\nCorrect it.', new AbortController().signal)
+    void held.then(ended)
+    await vi.waitFor(() => expect(lines()).toEqual(['/n STATUS=config.toml:1: unknown key x Correct it.']))
+    await vi.waitFor(() => expect(clock.sleeping).toBe(1))
+    expect(ended).not.toHaveBeenCalled()
+    clock.advance(3000)
+    await held
+  })
+
+  it('should end at once when it is told to, and where nobody asks why', async () => {
+    const env = { PATH: `${directory}:/usr/bin:/bin` }
+    const handover = { ...nothing, notifySocket: '/n' }
+    await holdFailure({ handover, env, clock: systemClock }, 'broken', AbortSignal.timeout(50))
+    const never = new AbortController().signal
+    await holdFailure({ handover: nothing, env, clock: new ManualClock() }, 'broken', never)
+    // Nor does it take its time where nobody can be told.
+    await holdFailure({ handover, env: { PATH: '/nowhere' }, clock: new ManualClock() }, 'broken', never)
+    expect(lines()).toEqual(['/n STATUS=broken'])
   })
 
   it('should give a sign of life every half of the time, until it is disposed of', async () => {

@@ -53,6 +53,20 @@ describe('workspaceName', () => {
 })
 
 describe('findWorkspace', () => {
+  it.each([
+    ['/proc/loopat', 'proc'],
+    ['/proc/self/a/b', 'proc'],
+    ['/sys/loopat', 'sysfs'],
+  ])('should refuse %s, where no files can be kept', (home, fileSystem) => {
+    expect(() => findWorkspace(environment({ LOOPAT_HOME: home }))).toThrow(
+      expect.objectContaining({
+        code: 'config_invalid',
+        message: `"${home}" cannot be the home of a workspace: the file system there (${fileSystem}) keeps no files`,
+        next: 'Set LOOPAT_HOME to a directory of yours.',
+      }),
+    )
+  })
+
   it('should be ~/.loopat, by its plain name, unless told otherwise', () => {
     expect(findWorkspace(environment())).toEqual({
       name: 'loopat',

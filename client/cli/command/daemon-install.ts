@@ -5,6 +5,7 @@ import { basename, dirname, join } from 'node:path'
 import { findDaemon, hasManager, isActive, isInstalled, systemctl, type Units, unitsOf } from '@loopatd/client'
 import { LoopatError } from '@loopatd/protocol/error'
 import type { Command } from 'commander'
+import { checkDaemon } from '../check-program.ts'
 import type { Context } from '../context.ts'
 import { stopBackground } from './daemon-stop.ts'
 
@@ -32,6 +33,8 @@ async function install(context: Context): Promise<void> {
       next: 'Without it loopctl runs the daemon in the background: loopctl daemon start. With `su`, log in anew instead.',
     })
   }
+  // A daemon that runs is about to be stopped, here or below.
+  await checkDaemon(env, signal)
   const units = unitsOf(workspace, env)
   const changed = await writeUnits(units, workspace.home, env)
   await systemctl(['daemon-reload'], env, signal)

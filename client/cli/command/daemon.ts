@@ -27,7 +27,7 @@ export function configure(command: Command, context: Context): void {
     .action(() => stop(context))
   command
     .command('restart')
-    .description('stop and start the daemon; loops keep running')
+    .description('stop and start the daemon, unless its configuration is wrong; loops keep running')
     .action(() => restart(context))
   addInstallCommands(command, context)
   addLogsCommand(command, context)
@@ -95,6 +95,8 @@ async function stopUnits(context: Context): Promise<boolean> {
 
 /** systemd keeps the socket meanwhile, so that no client is refused. */
 async function restart(context: Context): Promise<void> {
+  const { checkDaemon } = await import('../check-program.ts')
+  await checkDaemon(context.env, context.signal)
   const units = await unitsThatRun(context)
   const { isActive, systemctl } = await import('@loopatd/client')
   if (units !== undefined && (await isActive(units.service, context.env))) {

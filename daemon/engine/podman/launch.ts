@@ -88,11 +88,15 @@ export function serviceCommand(podman: string, socketPath: string, isUnified: bo
 export interface UnitOptions {
   readonly unit: string
   readonly logPath: string
-  readonly env: Readonly<Record<string, string>>
+  /** Names of variables that it gets; their values are those of the process that runs the command line. */
+  readonly variables: readonly string[]
 }
 
-/** The same command as a transient unit of the user's service manager. Stopping it leaves the containers alone. */
-export function unitCommand(command: CommandLine, { unit, logPath, env }: UnitOptions): CommandLine {
+/**
+ * The same command as a transient unit of the user's service manager. Stopping it leaves the containers alone. Values of
+ * variables are no part of it: a proxy's may hold a password, and everybody on the host can read a command line.
+ */
+export function unitCommand(command: CommandLine, { unit, logPath, variables }: UnitOptions): CommandLine {
   const properties = [
     'Type=exec',
     'KillMode=process',
@@ -110,7 +114,7 @@ export function unitCommand(command: CommandLine, { unit, logPath, env }: UnitOp
       `--unit=${unit}`,
       '--description=podman service of loopatd',
       ...properties.map((property) => `--property=${property}`),
-      ...Object.entries(env).map(([name, value]) => `--setenv=${name}=${value}`),
+      ...variables.map((name) => `--setenv=${name}`),
       '--',
       command.program,
       ...command.args,

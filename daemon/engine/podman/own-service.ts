@@ -146,10 +146,11 @@ export class OwnService {
   }
 
   async #startUnit(command: CommandLine): Promise<ServiceRecord> {
-    const { env, runtimeDir } = this.#options
+    const { runtimeDir } = this.#options
+    const env = serviceEnv(this.#options.env, this.#confPath)
     // A unit of which a process is left cannot be made again: each gets a name of its own.
     const unit = `loopat-podman-${basename(runtimeDir)}-${randomBytes(3).toString('hex')}.service`
-    const options = { unit, logPath: this.logPath, env: serviceEnv(env, this.#confPath) }
+    const options = { unit, logPath: this.logPath, variables: Object.keys(env) }
     const { program, args } = unitCommand(command, options)
     const { failure } = await run(program, args, env)
     if (failure !== undefined) throw new EngineError('unavailable', `systemd does not start podman: ${failure}`)

@@ -71,6 +71,40 @@ describe('loopctl daemon', () => {
   })
 })
 
+describe('loopctl daemon restart', () => {
+  let directory: string
+  beforeEach(async () => {
+    directory = await mkdtemp(join(tmpdir(), 'check-'))
+  })
+  afterEach(() => rm(directory, { recursive: true }))
+
+  /** Puts a program in place of loopatd. */
+  async function loopatd(script: string): Promise<Record<string, string>> {
+    const path = join(directory, 'loopatd')
+    await writeFile(path, `#!/bin/sh\n${script}\n`, { mode: 0o755 })
+    return { LOOPATD: path, PATH: '/usr/bin:/bin' }
+  }
+
+  it('should leave the daemon alone that could not start again, and say why', async () => {
+    await using stub = await startStub()
+    const shutdown = vi.fn(() => null)
+    stub.on('daemon/status', () => status)
+    stub.on('daemon/shutdown', shutdown)
+    const env = await loopatd('[ "$*" = --check ] || exit 1; echo "loopatd: config.toml:1: unknown key x" >&2; exit 2')
+    expect(await new TestHost({ socket: stub.socket, env }).run('daemon', 'restart')).toEqual({
+      code: 2,
+      stdout: '',
+      stderr: `loopctl: the daemon would not start again, so it goes on as it is
+  loopatd: config.toml:1: unknown key x
+  → Correct that, then try again.
+`,
+    })
+    const missing = { LOOPATD: join(directory, 'none'), PATH: '' }
+    expect((await new TestHost({ socket: stub.socket, env: missing }).run('daemon', 'restart')).code).toBe(2)
+    expect(shutdown).not.toHaveBeenCalled()
+  })
+})
+
 describe('loopctl daemon logs', () => {
   let home: string
 

@@ -32,11 +32,12 @@ describe('serviceEnv', () => {
 describe('unitCommand', () => {
   it('should make a unit whose end leaves containers alone', () => {
     const command = { program: '/usr/bin/podman', args: ['system', 'service'] }
-    const unit = unitCommand(command, { unit: 'x.service', logPath: '/log', env: { A: 'b' } })
+    const unit = unitCommand(command, { unit: 'x.service', logPath: '/log', variables: ['https_proxy'] })
     expect(unit.program).toBe('systemd-run')
     expect(unit.args).toEqual(
       expect.arrayContaining(['--user', '--unit=x.service', '--property=KillMode=process', '--property=Delegate=yes']),
     )
-    expect(unit.args.slice(-4)).toEqual(['--', '/usr/bin/podman', 'system', 'service'])
+    // Without the value, which everybody could read there.
+    expect(unit.args.slice(-5)).toEqual(['--setenv=https_proxy', '--', '/usr/bin/podman', 'system', 'service'])
   })
 })
