@@ -1,9 +1,10 @@
-import { createHash } from 'node:crypto'
 import { existsSync } from 'node:fs'
-import { lstat, readdir, readFile } from 'node:fs/promises'
+import { mkdtemp, readFile, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import type { UninstallPlan, UninstallVerdict } from '@loopatd/protocol'
+import type { LoopInfo, UninstallPlan, UninstallVerdict } from '@loopatd/protocol'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { commonPlaces, filesNamed, homeListing, inspectAll, podmanThings, processesNaming } from '../harness/trace.ts'
 import { eventually, makeWorkspace, type TestWorkspace } from '../harness/workspace.ts'
 
 interface Uninstalled {
@@ -13,12 +14,14 @@ interface Uninstalled {
 }
 
 describe('loopctl uninstall in foo, beside foobar', () => {
+  let directory: string
   let foo: TestWorkspace
   let foobar: TestWorkspace
 
   beforeAll(async () => {
-    foo = await makeWorkspace({ home: 'foo' })
-    foobar = await makeWorkspace({ home: 'foobar' })
+    directory = await mkdtemp(join(tmpdir(), 'uninstall-'))
+    foo = await makeWorkspace({ directory, home: 'foo' })
+    foobar = await makeWorkspace({ directory, home: 'foobar' })
     const secret = '/home/loopat/root'
     for (const workspace of [foo, foobar]) {
       await workspace.ok('create', 'one')
@@ -33,6 +36,7 @@ describe('loopctl uninstall in foo, beside foobar', () => {
     for (const { repository } of images()) await foobar.engine.image.untag(`${repository}:cafe`)
     await foo[Symbol.asyncDispose]()
     await foobar[Symbol.asyncDispose]()
+    await rm(directory, { recursive: true })
   })
 
   /** Repositories of both, and one whose name merely begins like foo's. */
@@ -69,9 +73,24 @@ describe('loopctl uninstall in foo, beside foobar', () => {
     expect(await foo.daemonPid()).toBe(pid)
   })
 
-  it('should leave nothing of foo, and foobar as it was and running', async () => {
-    const pid = await foobar.daemonPid()
-    const before = { tree: await fingerprint(foobar.home), containers: await foobar.containers() }
+  /** All that there is to see of foobar, but for what its log says since. */
+  async function traceOfFoobar() {
+    return {
+      daemon: await foobar.daemonPid(),
+      service: await foobar.service.pid(),
+      home: await homeListing(foobar.home),
+      podman: await inspectAll(foobar.service.socketPath, `loopat.workspace=${foobar.name}`),
+    }
+  }
+
+  it('should take foo away, and leave foobar as it was, byte by byte, and running', async () => {
+    expect(foobar.home).toBe(`${foo.home}bar`)
+    const log = () => readFile(join(foobar.home, 'log/loopatd.log'), 'utf8')
+    const logged = await log()
+    const before = await traceOfFoobar()
+    expect(before.home).toMatch(/^[0-9a-f]{64} {2}\.\/loops\/.*\/root\/file$/m)
+    expect(before.podman).toHaveLength(2)
+    const loops = await foo.json<LoopInfo[]>('ls', '--all')
     const daemon = await foo.daemonPid()
 
     const { plan, confirmed, verdicts } = await foo.json<Uninstalled>('uninstall', '--yes')
@@ -80,22 +99,31 @@ describe('loopctl uninstall in foo, beside foobar', () => {
     expect(plan.resources.map(({ kind }) => kind)).toEqual([
       ...['container', 'image', 'image', 'network', 'service', 'data', 'data'],
     ])
-    for (const path of [foo.home, foo.runtimeDir, `/proc/${daemon}`]) {
-      expect(existsSync(path), path).toBe(false)
-    }
-    expect(await foo.service.pid()).toBeUndefined()
-    const { container, network, image } = foobar.engine
-    const label = { 'loopat.workspace': foo.name }
-    expect([...(await container.list(label)), ...(await network.list(label))]).toEqual([])
+
+    expect(await traceOfFoobar()).toEqual(before)
+    expect((await log()).startsWith(logged)).toBe(true)
+    expect(await foobar.ok('exec', 'one', 'echo', 'alive')).toBe('alive')
+    await expectNothingOf(foo, [`/proc/${daemon}`], loops)
+  })
+
+  async function expectNothingOf(gone: TestWorkspace, paths: string[], loops: readonly LoopInfo[]): Promise<void> {
+    for (const path of [...paths, gone.home, gone.runtimeDir]) expect(existsSync(path), path).toBe(false)
+    expect(await gone.service.pid()).toBeUndefined()
+    const { image } = foobar.engine
     for (const { repository, stays } of images()) {
       expect((await image.inspect(`${repository}:cafe`)) !== undefined, repository).toBe(stays)
     }
-
-    expect(await foobar.daemonPid()).toBe(pid)
-    expect(await fingerprint(foobar.home)).toEqual(before.tree)
-    expect(await foobar.containers()).toEqual(before.containers)
-    expect(await foobar.ok('exec', 'one', 'echo', 'alive')).toBe('alive')
-  })
+    const marks = [gone.name, ...loops.map(({ id }) => id)]
+    const names = [...marks, `${gone.home}/`]
+    const isOfGone = (thing: string) => names.some((name) => thing.includes(name))
+    const staying = images().flatMap(({ repository, stays }) => (stays ? [`${repository}:cafe`] : []))
+    const things = (await podmanThings(foobar.service.socketPath)).filter((thing) => !staying.includes(thing))
+    expect(things.filter(isOfGone)).toEqual([])
+    expect(await filesNamed(commonPlaces(gone.env), marks)).toEqual([])
+    const left = () => processesNaming(names)
+    // What looks after a container that ended stays for a moment.
+    await expect.poll(left, { timeout: 30_000, interval: 200 }).toEqual([])
+  }
 
   it('should have nothing to do the second time', async () => {
     expect(await foo.loopctl(['uninstall', '--yes'])).toMatchObject({
@@ -105,21 +133,3 @@ describe('loopctl uninstall in foo, beside foobar', () => {
     expect(existsSync(foo.runtimeDir) || existsSync(foo.home)).toBe(false)
   })
 })
-
-/** Content of a home by path; the log goes on, and what belongs to a sub-uid cannot be read. */
-async function fingerprint(home: string): Promise<Record<string, string>> {
-  const prints: Record<string, string> = {}
-  const visit = async (path: string): Promise<void> => {
-    const stat = await lstat(join(home, path))
-    prints[path] = `${stat.mode} ${stat.uid} ${stat.ino}`
-    if (stat.uid !== process.getuid?.() || path === 'log') return
-    if (stat.isDirectory()) for (const name of await readdir(join(home, path))) await visit(join(path, name))
-    else if (stat.isFile()) {
-      prints[path] += createHash('sha256')
-        .update(await readFile(join(home, path)))
-        .digest('hex')
-    }
-  }
-  await visit('')
-  return prints
-}

@@ -104,6 +104,8 @@ export interface WorkspaceOptions {
   readonly image?: boolean
   /** Base name of the home, which the name of the workspace begins with; default: `ws`. */
   readonly home?: string
+  /** Directory that the home is made in; default: a temporary one of its own, which is removed in the end. */
+  readonly directory?: string
   /** Directory of installed programs; default: those of the checkout. */
   readonly bin?: string
   /** Socket of a podman service of the test's own, for the daemon to use in place of one that it starts itself. */
@@ -118,7 +120,7 @@ export async function makeWorkspace(options: WorkspaceOptions = {}): Promise<Tes
   const programs = programsIn(options.bin)
   await Promise.all([access(programs.loopctl), access(programs.loopatd)])
   const image = options.image === false ? 'localhost/none:1' : await ensureImage()
-  const root = await mkdtemp(join(tmpdir(), 'e2e-'))
+  const root = options.directory ?? (await mkdtemp(join(tmpdir(), 'e2e-')))
   const home = join(root, options.home ?? 'ws')
   await mkdir(home, { mode: 0o700 })
   await writeFile(join(home, 'config.toml'), `image.name = "${image}"\n${options.config ?? ''}`)
@@ -128,7 +130,8 @@ export async function makeWorkspace(options: WorkspaceOptions = {}): Promise<Tes
   const env = { ...cleanEnvironment(), LOOPAT_HOME: home, LOOPAT_LOG_LEVEL: 'debug', ...daemon, ...podman }
   const uid = process.getuid?.() ?? 0
   const workspace = findWorkspace({ env, uid, homedir: homedir(), tmpdir: tmpdir() })
-  return new E2eWorkspace({ workspace, root, image, env, programs })
+  const made = options.directory === undefined ? root : home
+  return new E2eWorkspace({ workspace, root, made, image, env, programs })
 }
 
 interface Programs {
@@ -144,6 +147,8 @@ function programsIn(bin: string | undefined): Programs {
 interface Parts {
   readonly workspace: Workspace
   readonly root: string
+  /** What is removed in the end. */
+  readonly made: string
   readonly image: string
   readonly env: Record<string, string>
   readonly programs: Programs
@@ -162,8 +167,9 @@ class E2eWorkspace implements TestWorkspace {
   readonly directory: string
   readonly #children = new Set<ChildProcess>()
   readonly #loopatd: string
+  readonly #made: string
 
-  constructor({ workspace, root, image, env, programs }: Parts) {
+  constructor({ workspace, root, made, image, env, programs }: Parts) {
     this.name = workspace.name
     this.home = workspace.home
     this.runtimeDir = workspace.runtimeDir
@@ -173,6 +179,7 @@ class E2eWorkspace implements TestWorkspace {
     this.program = programs.loopctl
     this.#loopatd = programs.loopatd
     this.directory = root
+    this.#made = made
     this.service = new OwnService({ runtimeDir: this.runtimeDir, logDir: join(this.home, 'log'), env })
     this.engine = createPodmanEngine({ socketPath: () => env.LOOPAT_PODMAN_SOCKET ?? this.service.socketPath })
   }
@@ -273,8 +280,8 @@ class E2eWorkspace implements TestWorkspace {
   async #stop(): Promise<void> {
     await this.loopctl(['daemon', 'stop'])
     await this.service.end()
-    await removeAsRoot(this.directory, this.env)
-    await rm(this.directory, { recursive: true, force: true })
+    await removeAsRoot(this.#made, this.env)
+    await rm(this.#made, { recursive: true, force: true })
     await rm(this.runtimeDir, { recursive: true, force: true })
   }
 }
@@ -335,8 +342,8 @@ export async function processesWith(
   return found.flat()
 }
 
-/** A process that ends while it is looked at has no arguments any more. */
-async function argumentsOf(pid: string): Promise<string> {
+/** The command line of a process, a NUL after each word; none of one that ends while it is looked at. */
+export async function argumentsOf(pid: string): Promise<string> {
   try {
     return await readFile(`/proc/${pid}/cmdline`, 'utf8')
   } catch (error) {
