@@ -24,6 +24,16 @@ const schema = z.strictObject({
   engine: z.strictObject({ socket: absolutePath.optional() }).prefault({}),
   image: z.strictObject({ base: ImageName.optional(), name: ImageName.optional() }).prefault({}),
   git: z.strictObject({ key: absolutePath.optional() }).prefault({}),
+  mounts: z
+    .array(
+      z.strictObject({
+        // Checked when a loop is made: a bad one is left out, and told, rather than keep the daemon from starting.
+        src: z.string().min(1).max(4096),
+        dst: z.string().min(1).max(4096),
+        rw: z.boolean().default(false),
+      }),
+    )
+    .default([]),
   repos: z
     .array(
       z.strictObject({

@@ -2,7 +2,7 @@
  * The composition root: the only place that reads arguments and environment, builds objects, handles signals. It
  * disposes of what it built in reverse order, within a deadline. Loops outlive it.
  */
-import { userInfo } from 'node:os'
+import { homedir, userInfo } from 'node:os'
 import { dirname } from 'node:path'
 import { parseArgs } from 'node:util'
 import { EXIT, findWorkspace, isLoopatError, LoopatError, VERSION, type Workspace } from '@loopatd/protocol'
@@ -30,6 +30,8 @@ import { type Logger, logLevel, openLog } from './log.ts'
 import { LoopService } from './loop/loop-service.ts'
 import { LoopStore } from './loop/loop-store.ts'
 import { userIdOf } from './loop/loop-user.ts'
+import type { LoopMounts } from './loop/mount-fact.ts'
+import { MountGuard, protectedPlaces } from './loop/mount-guard.ts'
 import { findTemplates, lockPaths, type Paths, pathsOf, prepareHome } from './paths.ts'
 import { EventHub } from './server/event-hub.ts'
 import { callSelf } from './server/self-call.ts'
@@ -107,14 +109,18 @@ function helperEnvironment(): Record<string, string> {
   )
 }
 
-function buildEngine({ paths, config, log, lifetime }: Ground, hub: EventHub) {
-  const candidates = candidateSockets({
+/** Sockets on which podman may answer. */
+function podmanSockets(config: Config): string[] {
+  return candidateSockets({
     environment: process.env.LOOPAT_PODMAN_SOCKET,
     config: config.engine.socket,
     xdgRuntimeDir: process.env.XDG_RUNTIME_DIR,
   })
+}
+
+function buildEngine({ paths, config, log, lifetime }: Ground, hub: EventHub) {
   const podman = new PodmanService({
-    candidates,
+    candidates: podmanSockets(config),
     runtimeDir: paths.runtime,
     logDir: dirname(paths.log),
     env: process.env,
@@ -141,6 +147,19 @@ async function openEngine({ podman, report }: ReturnType<typeof buildEngine>): P
       podman.supervise((state) => report.update(state))
     })
   await Promise.race([opened, systemClock.sleep(ENGINE_MS)])
+}
+
+/** What the configuration mounts into every loop, and what no mount may show. */
+function operatorMounts({ paths, config }: Ground): LoopMounts {
+  const { uid } = userInfo()
+  const userHome = homedir()
+  const sockets = podmanSockets(config)
+  const places = protectedPlaces({ home: paths.home, runtime: paths.runtime, userHome, uid, env: process.env, sockets })
+  return {
+    operator: config.mounts.map(({ src, dst, rw }) => ({ source: src, target: dst, readOnly: !rw })),
+    userHome,
+    guard: new MountGuard(places),
+  }
 }
 
 function buildRooms(ground: Ground, hub: EventHub) {
@@ -178,6 +197,7 @@ function buildRooms(ground: Ground, hub: EventHub) {
     images: image,
     repos,
     vaults,
+    mounts: operatorMounts(ground),
     leases,
     clock,
     log: log.child({ room: 'loop' }),

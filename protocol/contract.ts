@@ -19,6 +19,7 @@ import {
   loopStop,
   loopUnarchive,
 } from './loop.ts'
+import { loopInspect } from './loop-inspect.ts'
 import { rpcDiscover } from './openrpc.ts'
 import { streamOpen } from './stream.ts'
 
@@ -36,6 +37,7 @@ export const METHODS = {
   'loop/archive': loopArchive,
   'loop/create': loopCreate,
   'loop/get': loopGet,
+  'loop/inspect': loopInspect,
   'loop/list': loopList,
   'loop/remove': loopRemove,
   'loop/rename': loopRename,

@@ -83,6 +83,11 @@ export const ERRORS = {
     exit: 'usage',
     meaning: 'Parameters are missing, of the wrong type, unknown or out of range.',
   },
+  limit_unsupported: {
+    number: 1040,
+    exit: 'unavailable',
+    meaning: 'This host cannot enforce a limit that is asked for.',
+  },
   loop_archived: { number: 1016, exit: 'conflict', meaning: 'The loop is archived; it must be unarchived first.' },
   loop_broken: {
     number: 1017,
@@ -101,6 +106,11 @@ export const ERRORS = {
     meaning: 'A frame on the socket exceeds the size limit; the connection is closed.',
   },
   method_not_found: { number: 1022, exit: 'usage', meaning: 'No such method.' },
+  mount_refused: {
+    number: 1041,
+    exit: 'usage',
+    meaning: 'A file or directory of the host is not there or must not be mounted, or not at that place.',
+  },
   name_taken: {
     number: 1023,
     exit: 'conflict',

@@ -6,6 +6,7 @@
  */
 import { z } from 'zod'
 import { ImageName } from './image.ts'
+import { LoopDns, LoopLimits, LoopMounts, LoopPersistence } from './loop-spec.ts'
 import { defineMethod, defineNotification, ProgressToken } from './method.ts'
 
 /** Longest title, in characters. */
@@ -132,7 +133,20 @@ export const loopCreate = defineMethod({
       })
       .optional()
       .describe('Repository to work on; without it the workdir is empty.'),
-    image: ImageName.optional().describe('Fully qualified image to use in place of the sandbox image.'),
+    image: ImageName.optional().describe(
+      'Fully qualified image to use in place of the sandbox image; any that has `/bin/sh` and `sleep`.',
+    ),
+    mounts: LoopMounts.optional().describe(
+      'Files and directories of the host; refused with `mount_refused` when one is missing, when two have one target, or when it would show what is not for loops.',
+    ),
+    dns: LoopDns.optional(),
+    limits: LoopLimits.optional(),
+    persistence: LoopPersistence.optional().describe('Default: `persistent`.'),
+    knowledgeRw: z.boolean().optional().describe('Whether the loop may write its knowledge.'),
+    mountAllLoops: z
+      .boolean()
+      .optional()
+      .describe('Whether the workdirs of all other loops are mounted, read-only. Cannot be changed later.'),
     metadata: z
       .record(z.string(), z.json())
       .refine(
@@ -152,11 +166,15 @@ export const loopCreate = defineMethod({
     'git_failed',
     'image_build_failed',
     'image_unavailable',
+    'limit_unsupported',
+    'mount_refused',
     'name_taken',
     'repo_invalid',
     'repo_unavailable',
     'start_failed',
     'storage_failed',
+    'vault_invalid',
+    'vault_not_found',
   ],
 })
 
@@ -170,6 +188,15 @@ export const loopGet = defineMethod({
     container: z
       .strictObject({ name: z.string(), id: z.string().nullable() })
       .describe('Container of the loop; the id is null while there is none.'),
+    recreation: z
+      .strictObject({
+        due: z.string().nullable().describe('Why the next start makes the container anew; null when it does not.'),
+        last: z
+          .strictObject({ at: z.iso.datetime(), reason: z.string() })
+          .nullable()
+          .describe('When and why the container was last made anew.'),
+      })
+      .describe('Containers made anew because the specification or the image of the loop changed.'),
     leases: z.array(LeaseInfo).describe('What keeps the loop awake now.'),
     paths: z
       .strictObject({ directory: z.string(), workdir: z.string(), home: z.string() })
@@ -243,12 +270,15 @@ const startErrors = [
   'engine_unavailable',
   'image_build_failed',
   'image_unavailable',
+  'limit_unsupported',
   'loop_archived',
   'loop_broken',
   'loop_not_found',
   'name_taken',
   'start_failed',
   'storage_failed',
+  'vault_invalid',
+  'vault_not_found',
 ] as const
 
 const started = z.strictObject({

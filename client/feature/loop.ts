@@ -27,6 +27,14 @@ export class LoopFeature {
     return this.#call('loop/get', params, options)
   }
 
+  /** Shows what the container of a loop is made of. */
+  inspect(
+    params: RequestParams<'loop/inspect'>,
+    options?: OptionsOf<'loop/inspect'>,
+  ): Promise<ResultOf<'loop/inspect'>> {
+    return this.#call('loop/inspect', params, options)
+  }
+
   /** Lists loops, newest first. */
   list(params: RequestParams<'loop/list'> = {}, options?: OptionsOf<'loop/list'>): Promise<ResultOf<'loop/list'>> {
     return this.#call('loop/list', params, options)

@@ -8,7 +8,9 @@ import { messageOf, toLoopError } from './loop-failure.ts'
 import type { Meta } from './loop-meta.ts'
 import type { LoopImage } from './loop-options.ts'
 import { isOurs, type StartPlan } from './loop-plan.ts'
-import { completeSpec, draftSpec, networkName, ownerLabels, type SpecDraft } from './loop-spec.ts'
+import { completeSpec, containerName, networkName, ownerLabels } from './loop-spec.ts'
+import { wantedOf } from './loop-wanted.ts'
+import { prepareMountPoints } from './mount-point.ts'
 import { errorCode } from './storage-health.ts'
 
 /** Milliseconds that the users of a loop have to let go before its container is stopped. */
@@ -21,18 +23,11 @@ const REPAIRABLE = ['mount_missing', 'network_stale', 'port_taken', 'runtime_sta
 /** A container that is to be brought up. */
 export interface BringUp {
   readonly meta: Meta
-  readonly draft: SpecDraft
   /** Undefined when no container is made. */
   readonly image: LoopImage | undefined
   readonly plan: StartPlan
   readonly onProgress: OnProgress
   readonly signal: AbortSignal
-}
-
-/** Describes the wanted container of a loop. */
-export function draftOf({ workspace, store, repos, paths }: LoopContext, { id, repo }: Meta): SpecDraft {
-  const mirrors = repo === undefined ? [] : [{ name: repo.mirror, path: repos.mirrorPath(repo.mirror) }]
-  return draftSpec({ id, workspace, paths: store.paths(id), control: join(paths.control, id), mirrors })
 }
 
 /**
@@ -123,17 +118,21 @@ async function createAndStart(context: LoopContext, wanted: BringUp): Promise<st
   }
 }
 
-async function start({ engine }: LoopContext, { draft, onProgress, signal }: BringUp): Promise<void> {
+async function start({ engine, workspace }: LoopContext, { meta, onProgress, signal }: BringUp): Promise<void> {
   onProgress({ message: 'Starting the container' })
-  await engine.container.start(draft.name, signal)
+  await engine.container.start(containerName(workspace, meta.id), signal)
 }
 
-async function create(context: LoopContext, { meta, draft, image, onProgress, signal }: BringUp): Promise<void> {
+async function create(context: LoopContext, { meta, image, onProgress, signal }: BringUp): Promise<void> {
   if (image === undefined) throw new LoopatError('internal', `no image to make the container of loop ${meta.id} from`)
   const { engine, workspace } = context
   onProgress({ message: 'Creating the container (the first time for an image may take minutes)' })
   try {
     await engine.network.ensure(networkName(workspace, meta.id), ownerLabels(workspace, meta.id), signal)
+    // Looked at once more: what a source leads to may have changed since the plan was made.
+    const { draft, skipped } = await wantedOf(context, meta, signal)
+    for (const mount of skipped) context.log.warn({ loop: meta.id, ...mount }, 'a mount is left out')
+    await context.store.guard(meta.id, () => prepareMountPoints(draft.mounts))
     const spec = completeSpec(draft, { id: meta.id, workspace }, image)
     try {
       await engine.container.create(spec, signal)

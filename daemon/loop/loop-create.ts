@@ -1,3 +1,4 @@
+import { join } from 'node:path'
 import { type CheckedParamsOf, isLoopatError, LoopatError, type ResultOf } from '@loopatd/protocol'
 import type { OnProgress } from '../lib/progress.ts'
 import { type LoopContext, publishLoop } from './loop-context.ts'
@@ -7,6 +8,8 @@ import { branchOf, slugOf } from './loop-name.ts'
 import type { NameDesk } from './loop-reserve.ts'
 import { startLoop } from './loop-start.ts'
 import type { LoopDraft } from './loop-store.ts'
+import { acceptWishes } from './loop-wish.ts'
+import { copyPersonal } from './personal-copy.ts'
 
 type Params = CheckedParamsOf<'loop/create'>
 
@@ -24,11 +27,12 @@ export async function createLoop(
   { onProgress, signal }: { onProgress: OnProgress; signal: AbortSignal },
 ): Promise<ResultOf<'loop/create'>> {
   signal.throwIfAborted()
+  const wishes = await acceptWishes(context, params, signal)
   const title = params.title || UNTITLED
   const reservation = await names.reserve(params.name, slugOf(title))
   let id: string
   try {
-    id = await make(context, { ...params, title, name: reservation.name }, onProgress, signal)
+    id = await make(context, { ...params, title, name: reservation.name, wishes }, { onProgress, signal })
   } finally {
     reservation.release()
   }
@@ -40,13 +44,14 @@ export async function createLoop(
 
 async function make(
   context: LoopContext,
-  params: Params & { title: string; name: string },
-  onProgress: OnProgress,
-  signal: AbortSignal,
+  params: Params & { title: string; name: string; wishes: Partial<Meta> },
+  { onProgress, signal }: { onProgress: OnProgress; signal: AbortSignal },
 ): Promise<string> {
   const draft = await context.store.begin()
   try {
     const clone = await cloneFor(context, draft, params, { onProgress, signal })
+    signal.throwIfAborted()
+    await copyOwn(context, draft)
     signal.throwIfAborted()
     const { image, metadata } = params
     const meta: Meta = {
@@ -58,6 +63,7 @@ async function make(
       user: context.user,
       ...clone,
       ...(image === undefined ? {} : { image }),
+      ...params.wishes,
       ...(metadata === undefined ? {} : { metadata }),
     }
     await draft.commit(meta)
@@ -82,6 +88,12 @@ async function cloneFor(
     workdir: draft.paths.workdir,
   }
   return await repos.clone(request, onProgress, signal)
+}
+
+/** Gives the loop its user's personal files (table C-2, row 9). */
+async function copyOwn({ paths, store, user }: LoopContext, draft: LoopDraft): Promise<void> {
+  const to = join(draft.paths.directory, 'context', 'personal')
+  await store.guard(draft.id, () => copyPersonal(join(paths.home, 'personal', user), to))
 }
 
 /** Removes a half-made loop. When even that fails, the first error is the one to tell; the next start cleans up. */

@@ -12,6 +12,7 @@ export interface EngineCall {
 const NAMES: Partial<Record<EngineErrorKind, ErrorName>> = {
   connection_lost: 'connection_lost',
   image_unavailable: 'image_unavailable',
+  limit_unsupported: 'limit_unsupported',
   name_taken: 'name_taken',
   storage_full: 'storage_failed',
   unavailable: 'engine_unavailable',
@@ -22,6 +23,7 @@ const NEXT: Partial<Record<ErrorName, string>> = {
   engine_failed: 'Run: loopctl doctor',
   engine_unavailable: 'Run: loopctl doctor',
   image_unavailable: 'Check the name of the image and that its registry can be reached.',
+  limit_unsupported: 'Leave the limit out, or let your user have that controller: loopctl doctor',
   name_taken: 'Rename or remove what has the name in podman.',
   start_failed: 'Run: loopctl doctor',
   storage_failed: 'Free some disk space and try again.',

@@ -7,6 +7,7 @@ import type { OnProgress } from '../lib/progress.ts'
 import type { Logger } from '../log.ts'
 import type { Paths } from '../paths.ts'
 import type { LoopStore } from './loop-store.ts'
+import type { LoopMounts } from './mount-fact.ts'
 
 /** An image that is in the engine's store. */
 export interface LoopImage {
@@ -79,7 +80,9 @@ export interface LoopServiceOptions {
   readonly leases: LeaseRegister
   readonly clock: Clock
   readonly log: Logger
-  readonly paths: Pick<Paths, 'loops' | 'control'>
+  readonly paths: Pick<Paths, 'home' | 'loops' | 'control'>
+  /** Files of the host that loops may be given. */
+  readonly mounts: LoopMounts
   /** Name of the workspace, as in labels. */
   readonly workspace: string
   /** Who new loops belong to. */

@@ -1,5 +1,6 @@
-import type { CheckedParamsOf, LoopInfo, ResultOf } from '@loopatd/protocol'
+import { type CheckedParamsOf, isLoopatError, type LoopInfo, type ResultOf } from '@loopatd/protocol'
 import { findLoop, type LoopContext } from './loop-context.ts'
+import { dueRecreation } from './loop-inspect.ts'
 import { containerName } from './loop-spec.ts'
 import type { StoredLoop } from './loop-store.ts'
 
@@ -36,9 +37,14 @@ export class LoopReader {
     const trusted = await cache.trusted(signal)
     const stored = await findLoop(this.#context, ref)
     const { directory, workdir, home } = store.paths(stored.id)
+    const last = stored.kind === 'readable' ? stored.meta.recreated : undefined
     return {
       loop: this.#show(stored, trusted),
       container: { name: containerName(workspace, stored.id), id: cache.peek(stored.id)?.id ?? null },
+      recreation: {
+        due: await this.#due(stored, signal),
+        last: last === undefined ? null : { at: last.at, reason: last.reason },
+      },
       leases: leases.list(stored.id),
       paths: { directory, workdir, home },
       metadata: (stored.kind === 'readable' ? stored.meta.metadata : undefined) ?? null,
@@ -50,6 +56,17 @@ export class LoopReader {
     const states = (await this.#context.store.list()).map((stored) => this.#context.board.show(stored).state)
     const count = (wanted: LoopInfo['state']) => states.filter((state) => state === wanted).length
     return { total: states.length, running: count('running'), archived: count('archived'), broken: count('broken') }
+  }
+
+  /** A loop whose vault is gone can be shown all the same. */
+  async #due(stored: StoredLoop, signal: AbortSignal): Promise<string | null> {
+    if (stored.kind === 'broken') return null
+    try {
+      return (await dueRecreation(this.#context, stored, signal)) ?? null
+    } catch (error) {
+      if (!isLoopatError(error, 'vault_not_found') && !isLoopatError(error, 'vault_invalid')) throw error
+      return null
+    }
   }
 
   #show(stored: StoredLoop, trusted: boolean): LoopInfo {

@@ -8,6 +8,7 @@ import { LoopBoard } from './loop-board.ts'
 import { LoopCache } from './loop-cache.ts'
 import { findLoop, type LoopContext, publishLoop, readLoop, republish } from './loop-context.ts'
 import { createLoop } from './loop-create.ts'
+import { inspectLoop } from './loop-inspect.ts'
 import type { LoopServiceOptions } from './loop-options.ts'
 import { type LoopCounts, LoopReader } from './loop-reader.ts'
 import { removeLoop } from './loop-remove.ts'
@@ -71,6 +72,10 @@ export class LoopService implements AsyncDisposable {
 
   async get(params: CheckedParamsOf<'loop/get'>, signal: AbortSignal): Promise<ResultOf<'loop/get'>> {
     return await this.#reader.get(params.loop, signal)
+  }
+
+  async inspect(params: CheckedParamsOf<'loop/inspect'>, signal: AbortSignal): Promise<ResultOf<'loop/inspect'>> {
+    return await inspectLoop(this.#context, params.loop, signal)
   }
 
   async list(params: CheckedParamsOf<'loop/list'>, signal: AbortSignal): Promise<ResultOf<'loop/list'>> {

@@ -1,8 +1,9 @@
 import { createHash } from 'node:crypto'
-import type { BindMount, ContainerSpec, Labels } from '../engine/engine.ts'
+import type { BindMount, ContainerLimits, ContainerSpec, Labels } from '../engine/engine.ts'
+import { HOME, workdirInside } from './inside.ts'
 import { LAUNCHER } from './launcher.ts'
+import { OTHER_LOOPS_ROW, type PlannedMount } from './loop-mount.ts'
 import type { LoopImage } from './loop-options.ts'
-import type { LoopPaths } from './loop-path.ts'
 
 /** Labels of containers and networks; everything of ours is found by them. */
 export const LABEL = {
@@ -10,10 +11,9 @@ export const LABEL = {
   workspace: 'loopat.workspace',
   hash: 'loopat.config-hash',
   baseImage: 'loopat.base-image-id',
+  /** {@link specText} of the container, from which it is said later what changed. */
+  spec: 'loopat.spec',
 } as const
-
-/** Home inside; the image's passwd says the same (D1). */
-export const HOME = '/home/loopat'
 
 /** Changes when the meaning of the hash does; then every loop is made anew at its next start. */
 const HASH_VERSION = 'loopat-spec-1'
@@ -22,19 +22,31 @@ const SANDBOX_ID = 2000
 /** Seconds between TERM and KILL (appendix A). */
 const STOP_TIMEOUT_SECONDS = 5
 
+/** What was chosen for a loop and is not seen in its container otherwise. Absent is the default. */
+export interface SpecChoices {
+  /** Set when it is not the user of the workspace. */
+  readonly user?: string
+  /** Set when it is not the vault `default` (rule C-12). */
+  readonly vault?: string
+  readonly knowledgeRw?: true
+  readonly mountAllLoops?: true
+}
+
 /** All that the container of a loop depends on, apart from its image. */
 export interface SpecInput {
   readonly id: string
   readonly workspace: string
-  readonly paths: Pick<LoopPaths, 'workdir' | 'home' | 'run'>
-  /** Control directory of the loop on the host. */
-  readonly control: string
-  /** Mirrors whose objects the loop's clones borrow. */
-  readonly mirrors: readonly { readonly name: string; readonly path: string }[]
+  readonly mounts: readonly PlannedMount[]
+  readonly choices?: SpecChoices
+  readonly dns?: readonly string[]
+  readonly limits?: ContainerLimits
 }
 
 /** A container spec before its image is known. Hash and comparison need no image. */
-export type SpecDraft = Omit<ContainerSpec, 'image' | 'labels' | 'dns' | 'limits'>
+export interface SpecDraft extends Omit<ContainerSpec, 'image' | 'labels' | 'mounts'> {
+  readonly mounts: readonly PlannedMount[]
+  readonly choices: SpecChoices
+}
 
 /** Name of the loop's container (rule C-7). */
 export function containerName(workspace: string, id: string): string {
@@ -51,30 +63,14 @@ export function ownerLabels(workspace: string, id: string): Labels {
   return { [LABEL.loop]: id, [LABEL.workspace]: workspace }
 }
 
-/** The workdir inside (rule W-5). */
-export function workdirInside(id: string): string {
-  return `/loopat/loop/${id}/workdir`
-}
-
 /** Plain variables baked into the container and given to every command (rule C-8). */
 export function baseEnv(id: string): Readonly<Record<string, string>> {
   return { HOME, LOOPAT_LOOP_ID: id }
 }
 
-/** The mounts, in the order of table C-2; later rows may lie inside earlier ones. */
-function mountsOf({ id, paths, control, mirrors }: SpecInput): BindMount[] {
-  return [
-    { source: paths.home, target: HOME, readOnly: false },
-    { source: paths.workdir, target: workdirInside(id), readOnly: false },
-    { source: paths.run, target: '/loopat/run', readOnly: false },
-    { source: control, target: '/loopat/control', readOnly: true },
-    ...mirrors.map(({ name, path }) => ({ source: path, target: `/loopat/mirrors/${name}.git`, readOnly: true })),
-  ]
-}
-
 /** Describes the container of a loop. Pure: equal input gives an equal draft. */
 export function draftSpec(input: SpecInput): SpecDraft {
-  const { id, workspace } = input
+  const { id, workspace, mounts, choices = {}, dns = [], limits = {} } = input
   const hostname = `loop-${id.slice(0, 8)}`
   return {
     name: containerName(workspace, id),
@@ -82,7 +78,10 @@ export function draftSpec(input: SpecInput): SpecDraft {
     command: LAUNCHER,
     workdir: workdirInside(id),
     env: baseEnv(id),
-    mounts: mountsOf(input),
+    mounts,
+    choices,
+    dns,
+    limits,
     keepId: { uid: SANDBOX_ID, gid: SANDBOX_ID },
     init: true,
     // Names resolve by alias, not by hostname.
@@ -96,14 +95,29 @@ export function hashSpec(draft: SpecDraft): string {
   return createHash('sha256').update(hashInput(draft)).digest('hex').slice(0, 16)
 }
 
-/**
- * Everything in the draft but its environment, bytewise sorted (rules C-11, C-12). Out are env, because callers rightly
- * differ in it, and image and labels, which are compared by themselves.
- */
+/** What is hashed: the version of its meaning, and {@link specText}. */
 export function hashInput(draft: SpecDraft): string {
-  const { env: _env, mounts, ...rest } = draft
-  const sorted = [...mounts].sort((a, b) => compareBytes(a.target, b.target))
-  return `${HASH_VERSION}\n${canonical({ ...rest, mounts: sorted })}`
+  return `${HASH_VERSION}\n${specText(draft)}`
+}
+
+/**
+ * Everything in the draft that takes a new container when it changes, as JSON, bytewise sorted (rules C-11, C-12). Out
+ * are env, because callers rightly differ in it, image and labels, which are compared by themselves, and the workdirs of
+ * other loops, which come and go. What was not asked for is not mentioned: what earlier versions made stays as it is.
+ */
+export function specText(draft: SpecDraft): string {
+  const { env: _env, mounts, choices, dns, limits, ...rest } = draft
+  const counted = mounts
+    .filter(({ row }) => row !== OTHER_LOOPS_ROW)
+    .map(toBind)
+    .sort((a, b) => compareBytes(a.target, b.target))
+  return canonical({
+    ...rest,
+    ...choices,
+    ...(dns.length === 0 ? {} : { dns }),
+    ...(Object.keys(limits).length === 0 ? {} : { limits }),
+    mounts: counted,
+  })
 }
 
 /** Completes a draft with the image and with the labels by which it is found and compared later. */
@@ -112,17 +126,22 @@ export function completeSpec(
   owner: { id: string; workspace: string },
   image: LoopImage,
 ): ContainerSpec {
+  const { choices: _choices, mounts, ...rest } = draft
   return {
-    ...draft,
-    dns: [],
-    limits: {},
+    ...rest,
+    mounts: mounts.map(toBind),
     image: image.tag,
     labels: {
       ...ownerLabels(owner.workspace, owner.id),
       [LABEL.hash]: hashSpec(draft),
       [LABEL.baseImage]: image.id,
+      [LABEL.spec]: specText(draft),
     },
   }
+}
+
+function toBind({ source, target, readOnly }: BindMount): BindMount {
+  return { source, target, readOnly }
 }
 
 /** JSON with the keys of every object sorted bytewise. */

@@ -1,6 +1,6 @@
 import { isLoopatError } from '@loopatd/protocol'
 import type { OnProgress } from '../lib/progress.ts'
-import { bringUp, draftOf } from './loop-container.ts'
+import { bringUp } from './loop-container.ts'
 import {
   type LoopContext,
   type ReadableLoop,
@@ -12,8 +12,8 @@ import {
 import { callEngine, messageOf } from './loop-failure.ts'
 import type { Meta } from './loop-meta.ts'
 import type { LoopImage } from './loop-options.ts'
-import { planStart, type StartPlan } from './loop-plan.ts'
-import { hashSpec } from './loop-spec.ts'
+import { EPHEMERAL, planStart, type StartPlan } from './loop-plan.ts'
+import { wantedOf } from './loop-wanted.ts'
 
 /**
  * Why a loop is started. `start`: it was asked for; a container that differs from what is wanted is made anew. `use`: a
@@ -65,7 +65,7 @@ export async function startInTurn(context: LoopContext, request: StartRequest): 
   try {
     const outcome = await carryOut(context, stored, plan, request)
     context.board.noteFailure(id, undefined)
-    await noteFirstStart(context, stored)
+    await noteStart(context, stored, outcome)
     return outcome
   } catch (error) {
     if (!signal.aborted) context.board.noteFailure(id, messageOf(error))
@@ -88,7 +88,8 @@ export async function planFor(
   const container = await callEngine(call, () => cache.current(meta.id, signal))
   const isUsed = container?.status === 'running' && leases.list(meta.id).length > 0
   const acceptDrift = mode === 'look' || (mode === 'use' && isUsed)
-  return planStart({ container, hash: hashSpec(draftOf(context, meta)), imageId, acceptDrift })
+  const { draft } = await wantedOf(context, meta, signal)
+  return planStart({ container, draft, imageId, acceptDrift, persistence: meta.persistence ?? 'persistent' })
 }
 
 async function carryOut(
@@ -105,8 +106,7 @@ async function carryOut(
     context.log.warn({ loop: meta.id, reason: plan.reason }, 'a container is made anew')
     onProgress({ message: `Making the container anew: ${plan.reason}` })
   }
-  const draft = draftOf(context, meta)
-  const reason = await bringUp(context, { meta, draft, image, plan, onProgress, signal })
+  const reason = await bringUp(context, { meta, image, plan, onProgress, signal })
   if (plan.kind === 'create') return { action: 'created', reason }
   return { action: reason === null ? 'started' : 'recreated', reason }
 }
@@ -117,14 +117,20 @@ async function imageOf({ images }: LoopContext, { image }: Meta, onProgress: OnP
   return found
 }
 
-/** Notes on disk that the loop ran once. A full disk does not keep a loop from running. */
-async function noteFirstStart({ store, clock, log }: LoopContext, { id, meta }: ReadableLoop): Promise<void> {
-  if (meta.firstStartedAt !== undefined) return
-  const firstStartedAt = clock.now().toISOString()
+/** Notes on disk that the loop ran once, and why it got a new container. A full disk does not keep it from running. */
+async function noteStart(
+  { store, clock, log }: LoopContext,
+  { id, meta }: ReadableLoop,
+  { action, reason }: StartOutcome,
+): Promise<void> {
+  const isChange = action === 'recreated' && reason !== null && reason !== EPHEMERAL
+  if (meta.firstStartedAt !== undefined && !isChange) return
+  const at = clock.now().toISOString()
+  const change = isChange ? { recreated: { at, reason } } : {}
   try {
-    await store.update(id, (now) => ({ ...now, firstStartedAt: now.firstStartedAt ?? firstStartedAt }))
+    await store.update(id, (now) => ({ ...now, firstStartedAt: now.firstStartedAt ?? at, ...change }))
   } catch (error) {
     if (!isLoopatError(error, 'storage_failed')) throw error
-    log.warn({ loop: id, err: error }, 'the first start of a loop cannot be noted')
+    log.warn({ loop: id, err: error }, 'the start of a loop cannot be noted')
   }
 }

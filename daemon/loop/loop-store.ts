@@ -197,6 +197,14 @@ export class LoopStore {
   }
 
   /**
+   * Does other work in the directory of a loop.
+   * @throws `storage_failed` for every error of the file system; anything else as it is
+   */
+  async guard<T>(id: string, work: () => Promise<T>): Promise<T> {
+    return await this.#health.guard(this.paths(id).directory, work)
+  }
+
+  /**
    * Deletes a loop with everything in it. One that does not exist is a success.
    * @throws `storage_failed`; what is left is then no longer listed, and deleted at the next start
    */

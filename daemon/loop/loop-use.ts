@@ -1,10 +1,11 @@
 import { join } from 'node:path'
 import { LoopatError } from '@loopatd/protocol'
 import type { OnProgress } from '../lib/progress.ts'
+import { workdirInside } from './inside.ts'
 import { findLoop, type LoopContext, readLoop, refuseArchived } from './loop-context.ts'
 import { callEngine } from './loop-failure.ts'
 import { type Meta, vaultOf } from './loop-meta.ts'
-import { baseEnv, containerName, workdirInside } from './loop-spec.ts'
+import { baseEnv, containerName } from './loop-spec.ts'
 import { isStarting, planFor, startLoop } from './loop-start.ts'
 
 /** How often a loop that stops again at once is started for one user. */

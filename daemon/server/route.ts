@@ -49,6 +49,7 @@ export const ROUTES: Routes = {
   'loop/archive': (params, { services, signal }) => services.loop.archive(params, signal),
   'loop/create': (params, { services, onProgress, signal }) => services.loop.create(params, onProgress, signal),
   'loop/get': (params, { services, signal }) => services.loop.get(params, signal),
+  'loop/inspect': (params, { services, signal }) => services.loop.inspect(params, signal),
   'loop/list': (params, { services, signal }) => services.loop.list(params, signal),
   'loop/remove': (params, { services, onProgress, signal }) => services.loop.remove(params, onProgress, signal),
   'loop/rename': (params, { services, signal }) => services.loop.rename(params, signal),

@@ -37,6 +37,7 @@ export interface Services {
     readonly archive: Quick<'loop/archive'>
     readonly create: Long<'loop/create'>
     readonly get: Quick<'loop/get'>
+    readonly inspect: Quick<'loop/inspect'>
     readonly list: Quick<'loop/list'>
     readonly remove: Long<'loop/remove'>
     readonly rename: Quick<'loop/rename'>

@@ -56,6 +56,7 @@ export function stubServices(own: { readonly [R in keyof Services]?: Partial<Ser
   const get = async ({ loop }: CheckedParamsOf<'loop/get'>): Promise<ResultOf<'loop/get'>> => ({
     loop: loopInfo(loop),
     container: { name: `loopat-${loop}`, id: null },
+    recreation: { due: null, last: null },
     leases: [],
     paths: { directory: '/l', workdir: '/l/w', home: '/l/h' },
     metadata: null,
@@ -70,6 +71,7 @@ export function stubServices(own: { readonly [R in keyof Services]?: Partial<Ser
       archive: unexpected,
       create: unexpected,
       get,
+      inspect: unexpected,
       list,
       remove: unexpected,
       rename: unexpected,

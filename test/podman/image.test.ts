@@ -100,6 +100,8 @@ describe.skipIf(skipsPodman())('the sandbox image', () => {
       keepId: { uid: 2000, gid: 2000 },
       init: true,
       network: { kind: 'none' },
+      dns: [],
+      limits: {},
       stopTimeoutSeconds: 1,
     })
     await podman.engine.container.start(CONTAINER)

@@ -1,4 +1,5 @@
 import { lstat, mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises'
+import { homedir } from 'node:os'
 import { join } from 'node:path'
 import { text } from 'node:stream/consumers'
 import { LoopInfo } from '@loopatd/protocol'
@@ -14,7 +15,7 @@ import type { LoopChange, LoopImages } from '../../daemon/loop/loop-options.ts'
 import { LoopService } from '../../daemon/loop/loop-service.ts'
 import { LoopStore } from '../../daemon/loop/loop-store.ts'
 import { VaultStore } from '../../daemon/vault/vault-store.ts'
-import { type LogLine, memoryLog, never } from '../daemon/loop/kit.ts'
+import { guardOf, type LogLine, memoryLog, never } from '../daemon/loop/kit.ts'
 import { skipsPodman, smallImage, startPodman, type TestImage, type TestPodman } from '../harness/podman.ts'
 
 const WORKSPACE = `loop-test-${process.pid}`
@@ -52,6 +53,7 @@ const controlDirectory = () => join(podman.directory, 'control')
 
 function makeService(): LoopService {
   const log = memoryLog(lines)
+  const home = join(podman.directory, 'home')
   const found = { tag: image.tag, id: image.id }
   const images: LoopImages = { ensure: async () => found, ensureNamed: async () => found, known: () => image.id }
   return new LoopService({
@@ -67,7 +69,8 @@ function makeService(): LoopService {
     leases: new LeaseRegister(systemClock),
     clock: systemClock,
     log,
-    paths: { loops: loopsDirectory(), control: controlDirectory() },
+    paths: { home, loops: loopsDirectory(), control: controlDirectory() },
+    mounts: { operator: [], userHome: homedir(), guard: guardOf(home) },
     workspace: WORKSPACE,
     user: 'ada',
     onChange: (change) => void changes.push(change),

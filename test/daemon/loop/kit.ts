@@ -1,7 +1,7 @@
 import { setMaxListeners } from 'node:events'
 import { existsSync } from 'node:fs'
 import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
+import { homedir, tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { type CheckedParamsOf, type LoopInfo, METHODS, type ParamsOf, type Progress } from '@loopatd/protocol'
 import type { CloneRequest, CloneResult, RepoAccess, UnpromotedWork } from '../../../daemon/git/repo-access.ts'
@@ -14,6 +14,8 @@ import type { Logger } from '../../../daemon/log.ts'
 import type { LoopChange, LoopImage, LoopImages } from '../../../daemon/loop/loop-options.ts'
 import { LoopService } from '../../../daemon/loop/loop-service.ts'
 import { LoopStore, type StoreFiles } from '../../../daemon/loop/loop-store.ts'
+import type { AskedMount } from '../../../daemon/loop/mount-fact.ts'
+import { MountGuard, protectedPlaces } from '../../../daemon/loop/mount-guard.ts'
 import { VaultStore } from '../../../daemon/vault/vault-store.ts'
 import { FakeEngine } from '../../fake/engine.ts'
 
@@ -137,11 +139,20 @@ export class FakeRepos implements RepoAccess {
   }
 }
 
+/** Guards a workspace as the daemon does. */
+export function guardOf(home: string): MountGuard {
+  const uid = process.getuid?.() ?? 0
+  const facts = { home, runtime: join(home, 'runtime'), userHome: homedir(), uid, env: process.env, sockets: [] }
+  return new MountGuard(protectedPlaces(facts))
+}
+
 /** What a workshop may be made with. */
 export interface WorkshopOptions {
   /** As in {@link LoopService}'s options. */
   readonly homeIsNew?: boolean
   readonly clock?: Clock
+  /** Mounts of the configuration. */
+  readonly operatorMounts?: readonly AskedMount[]
   readonly files?: StoreFiles
   /** The engine of a workshop that was left; it is then not disposed with this one. */
   readonly engine?: FakeEngine
@@ -194,7 +205,8 @@ export class Workshop implements AsyncDisposable {
       leases: this.leases,
       clock,
       log,
-      paths: { loops: directory, control: join(home, 'runtime', 'control') },
+      paths: { home, loops: directory, control: join(home, 'runtime', 'control') },
+      mounts: { operator: options.operatorMounts ?? [], userHome: homedir(), guard: guardOf(home) },
       workspace: WORKSPACE,
       user: 'ada',
       homeIsNew: options.homeIsNew ?? false,

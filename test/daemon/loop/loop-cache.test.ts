@@ -28,6 +28,8 @@ async function make(labels = ownerLabels('ws', ID), name = NAME): Promise<void> 
     keepId: { uid: 2000, gid: 2000 },
     init: true,
     network: { kind: 'none' },
+    dns: [],
+    limits: {},
     stopTimeoutSeconds: 5,
   })
 }

@@ -179,5 +179,7 @@ const foreign = (name: string) => ({
   keepId: { uid: 2000, gid: 2000 },
   init: true,
   network: { kind: 'none' } as const,
+  dns: [],
+  limits: {},
   stopTimeoutSeconds: 5,
 })

@@ -23,6 +23,8 @@ describe('commands in a loop', () => {
       keepId: { uid: 2000, gid: 2000 },
       init: true,
       network: { kind: 'none' },
+      dns: [],
+      limits: {},
       stopTimeoutSeconds: 5,
     })
     await engine.container.start('c')

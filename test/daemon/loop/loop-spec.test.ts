@@ -1,14 +1,34 @@
 import { describe, expect, it } from 'vitest'
 import { LAUNCHER } from '../../../daemon/loop/launcher.ts'
-import { completeSpec, draftSpec, hashSpec, type SpecDraft, type SpecInput } from '../../../daemon/loop/loop-spec.ts'
+import { OTHER_LOOPS_ROW, type PlannedMount } from '../../../daemon/loop/loop-mount.ts'
+import {
+  completeSpec,
+  draftSpec,
+  hashSpec,
+  type SpecDraft,
+  type SpecInput,
+  specText,
+} from '../../../daemon/loop/loop-spec.ts'
 
 const ID = '0b8f3c4e-1111-4222-8333-444455556666'
+const mount = (target: string, source = '/s', row = 12): PlannedMount => ({
+  row,
+  source,
+  target,
+  readOnly: false,
+  origin: 'loop',
+  kind: 'directory',
+})
 const input: SpecInput = {
   id: ID,
   workspace: 'ws',
-  paths: { workdir: '/h/loops/x/workdir', home: '/h/loops/x/home-upper', run: '/h/loops/x/run' },
-  control: '/run/user/1/control/x',
-  mirrors: [{ name: 'demo', path: '/h/mirrors/demo.git' }],
+  mounts: [
+    mount('/home/loopat', '/h/loops/x/home-upper'),
+    mount(`/loopat/loop/${ID}/workdir`, '/h/loops/x/workdir'),
+    mount('/loopat/run', '/h/loops/x/run'),
+    { ...mount('/loopat/control', '/run/user/1/control/x'), readOnly: true },
+    { ...mount('/loopat/mirrors/demo.git', '/h/mirrors/demo.git'), readOnly: true },
+  ],
 }
 const draft = draftSpec(input)
 
@@ -24,6 +44,7 @@ describe('the container of a loop', () => {
         'loopat.workspace': 'ws',
         'loopat.config-hash': hashSpec(draft),
         'loopat.base-image-id': 'abc',
+        'loopat.spec': specText(draft),
       },
       command: LAUNCHER,
       workdir: `/loopat/loop/${ID}/workdir`,
@@ -38,9 +59,9 @@ describe('the container of a loop', () => {
       keepId: { uid: 2000, gid: 2000 },
       init: true,
       network: { kind: 'named', name: 'loopat-ws-0b8f3c4e', aliases: ['loop-0b8f3c4e'] },
-      stopTimeoutSeconds: 5,
       dns: [],
       limits: {},
+      stopTimeoutSeconds: 5,
     })
   })
 
@@ -69,6 +90,13 @@ describe('the hash of a specification', () => {
     ['network', { network: { kind: 'none' } }],
     ['an alias', { network: { kind: 'named', name: 'loopat-ws-0b8f3c4e', aliases: [] } }],
     ['stop timeout', { stopTimeoutSeconds: 6 }],
+    ['the user', { choices: { user: 'bob' } }],
+    ['the vault', { choices: { vault: 'work' } }],
+    ['knowledge that can be written', { choices: { knowledgeRw: true } }],
+    ['the sight of all loops', { choices: { mountAllLoops: true } }],
+    ['name servers', { dns: ['192.0.2.1'] }],
+    ['limits', { limits: { memoryBytes: 67_108_864 } }],
+    ['one more mount', { mounts: [...draft.mounts, mount('/data')] }],
   ])('should change with %s', (_what, change) => {
     expect(hashSpec({ ...draft, ...change })).not.toBe(hashSpec(draft))
   })
@@ -80,10 +108,31 @@ describe('the hash of a specification', () => {
     expect(hashSpec(turned)).toBe(hashSpec(draft))
   })
 
+  it('should be that of the version that knew no mounts of its own, vaults or limits', () => {
+    // As that version computed them: for a loop without a repository, and for one with.
+    const without = { ...draft, mounts: draft.mounts.slice(0, 4) }
+    expect([hashSpec(without), hashSpec(draft)]).toEqual(['96d10e450df1bbb7', 'b5257c8a5f453311'])
+    expect(hashSpec({ ...draft, choices: {}, dns: [], limits: {} })).toBe(hashSpec(draft))
+  })
+
+  it('should not change with the other loops, nor with whose mount it is', () => {
+    const other = mount('/loopat/loops/x/workdir', '/h/loops/y/workdir', OTHER_LOOPS_ROW)
+    expect(hashSpec({ ...draft, mounts: [...draft.mounts, other] })).toBe(hashSpec(draft))
+    const mounts = draft.mounts.map((found) => ({ ...found, row: 1, origin: 'built-in' as const }))
+    expect(hashSpec({ ...draft, mounts })).toBe(hashSpec(draft))
+  })
+
+  it('should be made from a text that can be read again, without the environment', () => {
+    const text = specText({ ...draft, choices: { vault: 'work' }, env: { TOKEN: 'no' } })
+    expect(JSON.parse(text)).toMatchObject({ name: `loopat-ws-${ID}`, vault: 'work' })
+    expect(text).not.toContain('TOKEN')
+  })
+
   it('should sort by bytes and not by the language of the host', () => {
-    const mount = (target: string) => ({ source: '/s', target, readOnly: false })
     const targets = ['/Z', '/a', '/ä', '/😀', '/\uffee']
-    const hashes = [targets, [...targets].reverse()].map((order) => hashSpec({ ...draft, mounts: order.map(mount) }))
+    const hashes = [targets, [...targets].reverse()].map((order) =>
+      hashSpec({ ...draft, mounts: order.map((target) => mount(target)) }),
+    )
     expect(new Set(hashes).size).toBe(1)
   })
 })

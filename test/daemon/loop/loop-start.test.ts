@@ -22,6 +22,8 @@ async function withContainer(shop: Workshop, name: string, labels: Record<string
     keepId: { uid: 2000, gid: 2000 },
     init: true,
     network: { kind: 'none' },
+    dns: [],
+    limits: {},
     stopTimeoutSeconds: 5,
   })
 }

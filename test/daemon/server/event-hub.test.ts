@@ -6,6 +6,7 @@ import { loopInfo, startServer } from '../../harness/peer-server.ts'
 const all = { kinds: undefined, loopId: undefined }
 const changed = (id: string) => ({ loop: loopInfo(id), removed: false })
 const paths = { directory: '', workdir: '', home: '' }
+const recreation = { due: null, last: null }
 const engine = { state: 'down', reason: 'gone', socket: null, owned: false, version: null } as const
 
 describe('EventHub', () => {
@@ -42,6 +43,7 @@ describe('event/subscribe', () => {
     const get = vi.fn(async () => ({
       loop: loopInfo('a-full'),
       container: { name: 'c', id: null },
+      recreation,
       leases: [],
       paths,
       metadata: null,
@@ -80,7 +82,7 @@ describe('event/subscribe', () => {
     const get = async () => {
       asked.resolve()
       await go.promise
-      return { loop: loopInfo('a'), container: { name: 'c', id: null }, leases: [], paths, metadata: null }
+      return { loop: loopInfo('a'), container: { name: 'c', id: null }, recreation, leases: [], paths, metadata: null }
     }
     await using server = await startServer({ loop: { get } })
     const subscribe = vi.spyOn(server.hub, 'subscribe')

@@ -55,6 +55,8 @@ describe('uninstalling the workspace foo beside foobar', () => {
       keepId: { uid: 1, gid: 1 },
       init: true,
       network: { kind: 'named', name: `loopat-${workspace}-net`, aliases: [] },
+      dns: [],
+      limits: {},
       stopTimeoutSeconds: 1,
     })
   }
