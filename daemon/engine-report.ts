@@ -4,7 +4,13 @@ import type { Logger } from './log.ts'
 
 /** Where the engine is, as the one who looks after its service tells it. */
 export type ServiceState =
-  | { readonly kind: 'up'; readonly socketPath: string; readonly isOurs: boolean }
+  | {
+      readonly kind: 'up'
+      readonly socketPath: string
+      readonly isOurs: boolean
+      /** Why it is not the one that somebody chose. */
+      readonly warning?: string
+    }
   | { readonly kind: 'down'; readonly reason: string }
 
 /** What the report is made of. */
@@ -31,6 +37,8 @@ export class EngineReport {
     const { log, onChange } = this.#options
     if (state.kind === 'up') {
       log.info({ socket: state.socketPath, ours: state.isOurs }, 'podman answers')
+      if (state.warning !== undefined)
+        log.warn({ reason: state.warning }, 'the podman socket that was chosen is not used')
       void this.#askVersion()
     } else {
       log.warn({ reason: state.reason }, 'podman does not answer')
@@ -43,7 +51,8 @@ export class EngineReport {
     const state = this.#state
     if (state.kind === 'down')
       return { state: 'down', reason: state.reason, socket: null, owned: false, version: this.#version }
-    return { state: 'up', reason: null, socket: state.socketPath, owned: state.isOurs, version: this.#version }
+    const { socketPath: socket, isOurs: owned, warning: reason = null } = state
+    return { state: 'up', reason, socket, owned, version: this.#version }
   }
 
   async #askVersion(): Promise<void> {

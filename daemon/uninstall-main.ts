@@ -58,7 +58,7 @@ async function openEngine(
   const directory = await mkdtemp(join(tmpdir(), 'loopat-uninstall-'))
   lifetime.add(() => rm(directory, { recursive: true, force: true }))
   const podman = new PodmanService({
-    candidates: [ownService(paths).socketPath, ...shared],
+    candidates: [{ socketPath: ownService(paths).socketPath }, ...shared],
     runtimeDir: directory,
     logDir: directory,
     env,

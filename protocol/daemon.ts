@@ -4,7 +4,7 @@ import { defineMethod, defineNotification, Nothing } from './method.ts'
 
 export const EngineState = z.strictObject({
   state: z.enum(['up', 'down']),
-  reason: z.string().nullable().describe('Why it is down.'),
+  reason: z.string().nullable().describe('Why it is down; while it is up, why the socket that was chosen is not used.'),
   socket: z.string().nullable().describe('Path of the podman socket in use.'),
   owned: z.boolean().describe('Whether the podman service was started by loopatd.'),
   version: z.string().nullable().describe('Version of podman, once it has answered.'),

@@ -46,6 +46,17 @@ function checkCgroups(info: EngineInfo): DoctorCheck {
   )
 }
 
+/** What was chosen and does not work is passed over; whoever chose it wants to know. */
+function checkChoice({ reason, socket }: EngineState): DoctorCheck {
+  const check = { name: 'engine-socket', label: 'choice of the podman socket' }
+  if (reason === null) return ok(check, socket ?? 'none in use')
+  return warning(
+    check,
+    `${reason}; ${socket} is used instead`,
+    'start podman there (systemctl --user start podman.socket) or take the setting away, then: loopctl daemon restart',
+  )
+}
+
 /** Processes that every command leaves behind for a while are ended sooner only by our own service. */
 function checkDelay(engine: EngineState): DoctorCheck {
   const check = { name: 'exit-command-delay', label: 'clean-up after commands' }
@@ -76,6 +87,7 @@ export function checkEngine(engine: EngineState, info: EngineInfo | undefined): 
     info.rootless
       ? ok(rootless, 'yes')
       : failed(rootless, 'the socket belongs to a rootful podman', 'use the socket of your own user'),
+    checkChoice(engine),
     checkVersion(info),
     checkStorage(info),
     checkNetwork(info),

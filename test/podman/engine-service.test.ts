@@ -59,7 +59,10 @@ describe.skipIf(skipsPodman())('the podman service', () => {
   it('should prefer a service that answers already', async () => {
     const theirs = make()
     await theirs.start()
-    const ours = make({ runtimeDir: join(directory, 'other'), candidates: ['/nowhere.sock', theirs.socketPath()] })
+    const ours = make({
+      runtimeDir: join(directory, 'other'),
+      candidates: [{ socketPath: '/nowhere.sock' }, { socketPath: theirs.socketPath() }],
+    })
     await ours.start()
     expect(ours.state).toEqual({ kind: 'up', socketPath: theirs.socketPath(), isOurs: false })
     expect(await ours.own.pid()).toBeUndefined()
@@ -127,13 +130,21 @@ describe.skipIf(skipsPodman())('the podman service', () => {
   it('should be replaced by our own when a service of somebody else does not come back', async () => {
     const theirs = make()
     await theirs.start()
-    const ours = make({ runtimeDir: join(directory, 'other'), candidates: [theirs.socketPath()] })
+    const ours = make({
+      runtimeDir: join(directory, 'other'),
+      candidates: [{ socketPath: theirs.socketPath(), setting: 'engine.socket' }],
+    })
     await ours.start()
     ours.supervise(() => undefined)
     await theirs.own.end()
     await expect
       .poll(() => ours.state, { timeout: 30_000, interval: 100 })
-      .toEqual({ kind: 'up', socketPath: ours.own.socketPath, isOurs: true })
+      .toEqual({
+        kind: 'up',
+        socketPath: ours.own.socketPath,
+        isOurs: true,
+        warning: `podman does not answer on ${theirs.own.socketPath}, which engine.socket names (ENOENT)`,
+      })
   })
 
   it('should not take a foreign process for itself', async () => {

@@ -54,6 +54,7 @@ function describe(status: Status, now: number): Cell[][] {
     ['log', status.log],
     ['up for', age(status.startedAt, now)],
     ['podman', podman],
+    ...warningOf(engine),
     ['podman socket', `${engine.socket ?? '-'}${engine.owned ? ' (our own service)' : ''}`],
     ['storage', storage.writable ? 'writable' : { text: `read-only: ${storage.reason ?? ''}`, colour: 'red' }],
     [
@@ -65,6 +66,11 @@ function describe(status: Status, now: number): Cell[][] {
     ['memory', bytes(status.memoryBytes)],
   ]
   return rows.map(([label, value]) => [{ text: label, colour: 'dim' }, value])
+}
+
+/** Podman may be up, and yet not the one that was chosen. */
+function warningOf({ state, reason }: Status['engine']): [string, Cell][] {
+  return state === 'up' && reason !== null ? [['', { text: reason, colour: 'yellow' }]] : []
 }
 
 async function start(context: Context): Promise<void> {

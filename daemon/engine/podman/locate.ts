@@ -14,9 +14,15 @@ export interface SocketHints {
   readonly xdgRuntimeDir?: string | undefined
 }
 
-/** A socket that did not answer as podman, and why. */
-export interface SilentSocket {
+/** A socket to try. */
+export interface Candidate {
   readonly socketPath: string
+  /** What names it, when somebody chose it; undefined for a usual place. */
+  readonly setting?: string
+}
+
+/** A socket that did not answer as podman, and why. */
+export interface SilentSocket extends Candidate {
   readonly reason: string
 }
 
@@ -29,22 +35,37 @@ export interface Located {
 }
 
 /** Sockets to try, in this order. A `unix://` in front is allowed. */
-export function candidateSockets(hints: SocketHints): string[] {
-  const user = hints.xdgRuntimeDir === undefined ? undefined : join(hints.xdgRuntimeDir, 'podman', 'podman.sock')
-  const all = [hints.environment, hints.config, user].flatMap((path) => (path ? [path.replace(/^unix:\/\//, '')] : []))
-  return [...new Set(all)]
+export function candidateSockets({ environment, config, xdgRuntimeDir }: SocketHints): Candidate[] {
+  const chosen = [
+    { setting: 'LOOPAT_PODMAN_SOCKET', path: environment },
+    { setting: 'engine.socket', path: config },
+  ]
+  const all = chosen.flatMap(({ setting, path }) =>
+    path ? [{ socketPath: path.replace(/^unix:\/\//, ''), setting }] : [],
+  )
+  const usual = xdgRuntimeDir === undefined ? [] : [{ socketPath: join(xdgRuntimeDir, 'podman', 'podman.sock') }]
+  const seen = new Set<string>()
+  return [...all, ...usual].filter(({ socketPath }) => !seen.has(socketPath) && seen.add(socketPath))
+}
+
+/** What to tell somebody whose choice is not followed; undefined when nothing that was chosen is silent. */
+export function describeSilent(silent: readonly SilentSocket[]): string | undefined {
+  const told = silent.flatMap(({ socketPath, setting, reason }) =>
+    setting === undefined ? [] : [`podman does not answer on ${socketPath}, which ${setting} names (${reason})`],
+  )
+  return told.length === 0 ? undefined : told.join('; ')
 }
 
 /**
  * Finds the first socket on which podman answers.
  * @throws the reason of the signal
  */
-export async function locatePodman(candidates: readonly string[], signal?: AbortSignal): Promise<Located> {
+export async function locatePodman(candidates: readonly Candidate[], signal?: AbortSignal): Promise<Located> {
   const silent: SilentSocket[] = []
-  for (const socketPath of candidates) {
-    const result = await ping(socketPath, ANSWER_MS, signal)
-    if (result.kind === 'podman') return { socketPath, silent }
-    silent.push({ socketPath, reason: result.reason })
+  for (const candidate of candidates) {
+    const result = await ping(candidate.socketPath, ANSWER_MS, signal)
+    if (result.kind === 'podman') return { socketPath: candidate.socketPath, silent }
+    silent.push({ ...candidate, reason: result.reason })
   }
   return { socketPath: undefined, silent }
 }

@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { EngineError, isEngineError } from '../engine.ts'
-import { locatePodman } from './locate.ts'
+import { type Candidate, describeSilent, locatePodman } from './locate.ts'
 import { OwnService, type OwnServiceOptions } from './own-service.ts'
 import { ping } from './ping.ts'
 
@@ -21,13 +21,19 @@ const BACK_OFF_MS = [0, 200, 500, 1000, 2000, 5000, 10_000]
 
 /** Where podman is, or why it is not. */
 export type PodmanState =
-  | { readonly kind: 'up'; readonly socketPath: string; readonly isOurs: boolean }
+  | {
+      readonly kind: 'up'
+      readonly socketPath: string
+      readonly isOurs: boolean
+      /** Why it is not the one that somebody chose. */
+      readonly warning?: string
+    }
   | { readonly kind: 'down'; readonly reason: string }
 
 /** Options of {@link PodmanService}. */
 export interface PodmanServiceOptions extends OwnServiceOptions {
   /** Sockets of services that others run, in order of preference; see `candidateSockets`. */
-  readonly candidates: readonly string[]
+  readonly candidates: readonly Candidate[]
 }
 
 /**
@@ -36,7 +42,7 @@ export interface PodmanServiceOptions extends OwnServiceOptions {
  * does, notices nothing but a delay.
  */
 export class PodmanService {
-  readonly #candidates: readonly string[]
+  readonly #candidates: readonly Candidate[]
   readonly #own: OwnService
   readonly #listeners = new Set<(state: PodmanState) => void>()
   readonly #stop = new AbortController()
@@ -77,15 +83,19 @@ export class PodmanService {
    * @throws EngineError `unavailable` with the reason and what to do; the reason of the signal
    */
   async start(signal?: AbortSignal): Promise<void> {
+    const located = await locatePodman(this.#candidates, signal)
+    const warning = describeSilent(located.silent)
     try {
-      const located = await locatePodman(this.#candidates, signal)
       if (located.socketPath === undefined) await this.#own.ensure(signal)
-      const socketPath = located.socketPath ?? this.#own.socketPath
-      this.#set({ kind: 'up', socketPath, isOurs: socketPath === this.#own.socketPath })
     } catch (error) {
-      if (isEngineError(error)) this.#set({ kind: 'down', reason: error.message })
+      if (isEngineError(error)) {
+        this.#set({ kind: 'down', reason: warning === undefined ? error.message : `${error.message}; ${warning}` })
+      }
       throw error
     }
+    const socketPath = located.socketPath ?? this.#own.socketPath
+    const isOurs = socketPath === this.#own.socketPath
+    this.#set({ kind: 'up', socketPath, isOurs, ...(warning === undefined ? {} : { warning }) })
   }
 
   /**
@@ -139,10 +149,8 @@ export class PodmanService {
   /** Returns when podman answers again. */
   async #recover(signal: AbortSignal): Promise<void> {
     const foreign = this.#lastSocket === this.#own.socketPath ? undefined : this.#lastSocket
-    if (foreign !== undefined && (await comesBack(foreign, signal))) {
-      this.#set({ kind: 'up', socketPath: foreign, isOurs: false })
-      return
-    }
+    // Looked for again from the first on: another one may answer by now.
+    if (foreign !== undefined) await comesBack(foreign, signal)
     for (let attempt = 0; this.#state.kind === 'down'; attempt += 1) {
       await pause(BACK_OFF_MS[Math.min(attempt, BACK_OFF_MS.length - 1)] ?? 0, signal)
       try {
@@ -169,13 +177,13 @@ export class PodmanService {
   }
 }
 
-async function comesBack(socketPath: string, signal: AbortSignal): Promise<boolean> {
+/** Waits for a while until podman answers again on a socket. */
+async function comesBack(socketPath: string, signal: AbortSignal): Promise<void> {
   const deadline = performance.now() + GRACE_MS
   while (performance.now() < deadline) {
-    if ((await ping(socketPath, ANSWER_MS, signal)).kind === 'podman') return true
+    if ((await ping(socketPath, ANSWER_MS, signal)).kind === 'podman') return
     await pause(100, signal)
   }
-  return false
 }
 
 async function pause(ms: number, signal: AbortSignal): Promise<void> {

@@ -34,6 +34,8 @@ describe('doctor', () => {
   let host: Host
   let info: EngineInfo | EngineError
   let facts: WorkspaceFacts
+  /** Why the socket that was chosen is not used. */
+  let reason: string | null
 
   beforeEach(() => {
     host = {
@@ -53,6 +55,7 @@ describe('doctor', () => {
       cgroupVersion: '2',
       cgroupControllers: ['memory', 'pids'],
     }
+    reason = null
     facts = {
       home: '/h',
       runtime: '/h/run',
@@ -68,7 +71,7 @@ describe('doctor', () => {
     const service = new DoctorService({
       probe: probeOf(host),
       engine: { info: async () => (info instanceof EngineError ? Promise.reject(info) : info) },
-      engineState: () => ({ state: 'up', reason: null, socket: '/s', owned: true, version: null }),
+      engineState: () => ({ state: 'up', reason, socket: '/s', owned: true, version: null }),
       workspace: async () => facts,
     })
     const { ready, checks } = await service.run({}, new AbortController().signal)
@@ -84,6 +87,13 @@ describe('doctor', () => {
     ['a missing podman', () => host.missing.add('podman'), 'program-podman', 'failed', /apt-get install podman/],
     ['an old podman', () => (host.versions.podman = 'podman version 4.2.9'), 'program-podman', 'failed', /4\.3/],
     ['no runtime at all', () => host.missing.add('crun').add('runc'), 'program-crun', 'failed', /install crun/],
+    [
+      'a podman socket that was chosen and does not answer',
+      () => (reason = 'podman does not answer on /x, which engine.socket names (ENOENT)'),
+      'engine-socket',
+      'warning',
+      /take the setting away/,
+    ],
     ['no ssh', () => host.missing.add('ssh'), 'program-ssh', 'warning', /openssh-client/],
     [
       'too few subordinate ids',

@@ -43,6 +43,13 @@ describe('loopctl daemon', () => {
     expect(stdout).toContain('up for         4m')
   })
 
+  it('should say that podman is not the one that was chosen', async () => {
+    const reason = 'podman does not answer on /x, which engine.socket names (ENOENT)'
+    stub.on('daemon/status', () => ({ ...status, engine: { ...status.engine, reason } }))
+    const { stdout } = await new TestHost({ socket: stub.socket }).run('daemon', 'status')
+    expect(stdout).toMatch(/^podman +4\.3\.1\n +podman does not answer on \/x, which engine\.socket names \(ENOENT\)$/m)
+  })
+
   it('should start none only to show or to stop it', async () => {
     expect(await new TestHost().run('daemon', 'status')).toEqual({
       code: 6,

@@ -1,18 +1,20 @@
 import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
-import { candidateSockets, locatePodman } from '../../../../daemon/engine/podman/locate.ts'
+import { candidateSockets, describeSilent, locatePodman } from '../../../../daemon/engine/podman/locate.ts'
 import { ping } from '../../../../daemon/engine/podman/ping.ts'
 import { answer, startFakeApi } from '../../../harness/podman-api.ts'
 
 describe('candidateSockets', () => {
   it('should prefer the environment, then the configuration, then the usual place', () => {
     expect(candidateSockets({ environment: 'unix:///a', config: '/b', xdgRuntimeDir: '/run/user/1' })).toEqual([
-      '/a',
-      '/b',
-      '/run/user/1/podman/podman.sock',
+      { socketPath: '/a', setting: 'LOOPAT_PODMAN_SOCKET' },
+      { socketPath: '/b', setting: 'engine.socket' },
+      { socketPath: '/run/user/1/podman/podman.sock' },
     ])
     expect(candidateSockets({ environment: '', config: undefined })).toEqual([])
-    expect(candidateSockets({ environment: '/a', config: '/a' })).toEqual(['/a'])
+    expect(candidateSockets({ environment: '/a', config: '/a' })).toEqual([
+      { socketPath: '/a', setting: 'LOOPAT_PODMAN_SOCKET' },
+    ])
   })
 })
 
@@ -21,14 +23,26 @@ describe('locatePodman', () => {
     await using docker = await startFakeApi((_request, response) => response.end('OK'))
     await using podman = await startFakeApi((_request, response) => answer(response, 200, 'OK'))
     const missing = join(podman.socketPath, '..', 'missing.sock')
-    expect(await locatePodman([missing, docker.socketPath, podman.socketPath, '/never'])).toEqual({
+    const chosen = { socketPath: missing, setting: 'engine.socket' }
+    const others = [docker.socketPath, podman.socketPath, '/never'].map((socketPath) => ({ socketPath }))
+    expect(await locatePodman([chosen, ...others])).toEqual({
       socketPath: podman.socketPath,
       silent: [
-        { socketPath: missing, reason: 'ENOENT' },
+        { ...chosen, reason: 'ENOENT' },
         { socketPath: docker.socketPath, reason: 'something else than podman answers (HTTP 200)' },
       ],
     })
-    expect(await locatePodman([missing])).toMatchObject({ socketPath: undefined })
+    expect(await locatePodman([chosen])).toMatchObject({ socketPath: undefined })
+  })
+})
+
+describe('describeSilent', () => {
+  it('should tell of what somebody chose, and of nothing else', () => {
+    const usual = { socketPath: '/run/p.sock', reason: 'ENOENT' }
+    expect(describeSilent([usual])).toBeUndefined()
+    expect(describeSilent([{ socketPath: '/a', setting: 'engine.socket', reason: 'ENOENT' }, usual])).toBe(
+      'podman does not answer on /a, which engine.socket names (ENOENT)',
+    )
   })
 })
 
