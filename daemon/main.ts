@@ -11,7 +11,7 @@ import { DaemonService } from './daemon-service.ts'
 import { DoctorService } from './doctor/doctor-service.ts'
 import { hostProbe } from './doctor/host-probe.ts'
 import { isEngineError } from './engine/engine.ts'
-import { candidateSockets } from './engine/podman/locate.ts'
+import { type Candidate, candidateSockets } from './engine/podman/locate.ts'
 import { createPodmanEngine } from './engine/podman/podman-engine.ts'
 import { PodmanService } from './engine/podman/service.ts'
 import { removeAsRoot } from './engine/podman/unshare.ts'
@@ -110,7 +110,7 @@ function helperEnvironment(): Record<string, string> {
 }
 
 /** Sockets on which podman may answer. */
-function podmanSockets(config: Config): string[] {
+function podmanSockets(config: Config): Candidate[] {
   return candidateSockets({
     environment: process.env.LOOPAT_PODMAN_SOCKET,
     config: config.engine.socket,
@@ -153,7 +153,7 @@ async function openEngine({ podman, report }: ReturnType<typeof buildEngine>): P
 function operatorMounts({ paths, config }: Ground): LoopMounts {
   const { uid } = userInfo()
   const userHome = homedir()
-  const sockets = podmanSockets(config)
+  const sockets = podmanSockets(config).map(({ socketPath }) => socketPath)
   const places = protectedPlaces({ home: paths.home, runtime: paths.runtime, userHome, uid, env: process.env, sockets })
   return {
     operator: config.mounts.map(({ src, dst, rw }) => ({ source: src, target: dst, readOnly: !rw })),
