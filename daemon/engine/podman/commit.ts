@@ -1,5 +1,6 @@
 import { isEngineError } from '../engine.ts'
 import type { ApiCall, PodmanApi } from './api.ts'
+import { isAtWorkOn } from './container-work.ts'
 import { splitName } from './image-name.ts'
 import { runPodman } from './program.ts'
 
@@ -30,6 +31,7 @@ export async function commitContainer(api: PodmanApi, wanted: Commit, signal?: A
     ok: [200],
     what: `make ${name} of container ${container}`,
     repeatable: true,
+    isAtWork: isAtWorkOn(container),
   }
   try {
     await api.call(call, signal)

@@ -13,6 +13,8 @@ const WORDS: readonly (readonly [RegExp, EngineErrorKind])[] = [
     'network_stale',
   ],
   [/(?:crun|runc): .*already exists|container with (?:given )?id .*already exists/i, 'runtime_stale'],
+  // The second half of a start whose first half was another service's, which was killed in between.
+  [/(?:crun|runc) start [0-9a-f]{64}` failed/i, 'runtime_stale'],
   [/(?:name|network) .*already (?:in use|used|exists)|already exists/i, 'name_taken'],
   [/error stat'ing file|cannot stat [`"]|statfs .*: no such file|mount.*no such file or directory/i, 'mount_missing'],
   [/image not known|no such image|cannot specify 64-byte hexadecimal/i, 'not_found'],

@@ -25,7 +25,7 @@ export const SILENCE: SilenceLimits = { quietMs: 1000, answerMs: 2500, idleMs: 3
 const GLANCE_MS = 500
 
 /** Time between two questions on behalf of an open stream, in milliseconds. */
-const STREAM_MS = 2000
+const STREAM_MS = 1000
 
 /** An answer to the smallest question that takes longer, in milliseconds, shows that the host has its hands full. */
 const LATE_MS = 250

@@ -10,6 +10,7 @@ describe('toEngineError', () => {
     ],
     ['name_taken', 'network name nn already used: network already exists'],
     ['runtime_stale', 'crun: container `6f2122e8` already exists: OCI runtime error'],
+    ['runtime_stale', `\`/usr/bin/crun start ${'0d'.repeat(32)}\` failed: exit status 1`],
     ['network_stale', 'container create: unable to find network with name or ID nonet: network not found'],
     ['not_found', 'no such image: localhost/nope:1: image not known'],
     ['not_found', 'no container with name or ID "zzz" found: no such container'],
