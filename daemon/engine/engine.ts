@@ -273,6 +273,8 @@ export interface ContainerEngine {
   stop(container: string, graceSeconds: number, signal?: AbortSignal): Promise<void>
   /** Removes by force; a missing one is a success. */
   remove(container: string, signal?: AbortSignal): Promise<void>
+  /** Ends what still runs of containers that are removed, as an engine that is killed may leave it. Returns how many. */
+  cleanUp(): Promise<number>
   /** Gives a container another name; rejects with `not_found`, `name_taken`. */
   rename(container: string, name: string, signal?: AbortSignal): Promise<void>
   /**

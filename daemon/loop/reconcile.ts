@@ -30,6 +30,8 @@ export async function reconcile(context: LoopContext, signal: AbortSignal): Prom
     log.warn({ loop: labels[LABEL.loop], network: name }, 'removing a network whose loop is gone')
     await removeUnused(context, name, signal)
   }
+  const orphans = await engine.container.cleanUp()
+  if (orphans > 0) log.warn({ orphans }, 'ended containers that ran although they were removed')
   const count = await engine.image.cleanUp(signal)
   if (count > 0) log.info({ count }, 'removed what interrupted builds left behind')
   await store.purge()

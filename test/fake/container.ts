@@ -157,6 +157,10 @@ export class FakeContainers implements ContainerEngine {
     return this.#deps.faults.run({ operation: 'container.remove', subject: container, signal, body })
   }
 
+  cleanUp(): Promise<number> {
+    return Promise.resolve(0)
+  }
+
   rename(container: string, name: string, signal?: AbortSignal): Promise<void> {
     const body = () => {
       const found = this.#get(container)

@@ -106,8 +106,8 @@ async function inScratch(): Promise<string[]> {
 async function amongProcesses({ name, home }: TestWorkspace, containers: ReadonlySet<string>): Promise<string[]> {
   const isStray = ({ words, environment }: Process): boolean => {
     if (isMonitor(words, name)) return !containers.has(words[words.indexOf('-c') + 1] ?? '')
-    if (words[0] === 'buildah-oci-runtime') return true
-    return environment.some((pair) => pair.startsWith('LOOPATD_GIT_CALL=') && pair.endsWith(home))
+    if (words.some((word) => word === 'buildah-oci-runtime' || /^\/var\/tmp\/buildah\d/.test(word))) return true
+    return words.includes('git') && environment.includes(`LOOPATD_HELPER_HOME=${home}`)
   }
   return (await listProcesses()).filter(isStray).map(({ words, stat }) => `process ${words.join(' ')}: ${stat}`)
 }

@@ -1,7 +1,7 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
 import { once } from 'node:events'
-import { cp, writeFile } from 'node:fs/promises'
+import { cp, readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { connect, type LoopatClient, LoopatError } from '@loopatd/client'
@@ -20,6 +20,9 @@ const BOUND_MS = 10_000
 const READY_MS = 3000
 /** How long after its start a daemon may be killed again, in milliseconds. */
 const START_MS = 800
+
+/** Characters of the daemon's log that a failure shows. */
+const LOG_TAIL = 6000
 
 const VICTIMS = ['daemon', 'podman', 'both'] as const
 /** How long the operations take when they are left alone, in milliseconds, and a bit more. */
@@ -198,6 +201,11 @@ describe('a daemon or podman service that is killed at any moment', () => {
     await eventually('nothing is left behind', isNothingLeft).catch(() => expect(left).toEqual([]))
   }
 
+  async function lastWords(): Promise<string> {
+    const log = await readFile(join(workspace.home, 'log', 'loopatd.log'), 'utf8')
+    return log.slice(-LOG_TAIL)
+  }
+
   async function play(round: Round, number: number): Promise<void> {
     const before = client
     const repo = await drawSource(round, number)
@@ -222,7 +230,8 @@ describe('a daemon or podman service that is killed at any moment', () => {
         await play(round, number)
       } catch (cause) {
         const what = `round ${number} of seed ${random.seed}: ${JSON.stringify(round)}`
-        throw new Error(`${what}: ${cause instanceof Error ? cause.message : String(cause)}`, { cause })
+        const why = cause instanceof Error ? cause.message : String(cause)
+        throw new Error(`${what}: ${why}\n${await lastWords()}`, { cause })
       }
     }
     const sorted = readyMs.sort((a, b) => a - b)

@@ -40,17 +40,28 @@ export async function oldestMakerMs(): Promise<number> {
   const boot = await bootMs()
   let oldest = Date.now()
   for (const pid of await readdir('/proc')) {
-    if (!/^\d+$/.test(pid)) continue
-    const stat = await unless(readFile(`/proc/${pid}/stat`, 'utf8'), 'ENOENT', 'ESRCH')
-    if (stat === undefined) continue
-    const name = stat.slice(stat.indexOf('(') + 1, stat.lastIndexOf(')'))
-    const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ')
-    if (!MAKERS.has(name) || fields[0] === 'Z') continue
+    const found = /^\d+$/.test(pid) ? await readStat(pid) : undefined
+    if (found === undefined || !MAKERS.has(found.name)) continue
     const owner = await unless(lstat(`/proc/${pid}`), 'ENOENT', 'ESRCH')
     if (owner?.uid !== process.getuid?.() || (await isCleanUp(pid))) continue
-    oldest = Math.min(oldest, boot + (Number(fields[19]) / TICKS) * 1000)
+    oldest = Math.min(oldest, boot + found.sinceBootMs)
   }
   return oldest
+}
+
+/** Start of a process in milliseconds since the epoch; undefined when it has ended. */
+export async function startedMsOf(pid: number): Promise<number | undefined> {
+  const found = await readStat(String(pid))
+  return found === undefined ? undefined : (await bootMs()) + found.sinceBootMs
+}
+
+/** Undefined for a process that has ended. */
+async function readStat(pid: string): Promise<{ readonly name: string; readonly sinceBootMs: number } | undefined> {
+  const stat = await unless(readFile(`/proc/${pid}/stat`, 'utf8'), 'ENOENT', 'ESRCH')
+  if (stat === undefined) return undefined
+  const name = stat.slice(stat.indexOf('(') + 1, stat.lastIndexOf(')'))
+  const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ')
+  return fields[0] === 'Z' ? undefined : { name, sinceBootMs: (Number(fields[19]) / TICKS) * 1000 }
 }
 
 /** Podman runs itself after each command and container, to tidy up: that makes nothing. */

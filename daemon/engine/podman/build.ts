@@ -27,6 +27,8 @@ const GIVE_UP_MS = 5000
 export interface BuildDeps {
   readonly api: PodmanApi
   readonly images: ImageStore
+  /** Environment of the programs of this host, undefined for that of this process. */
+  readonly env: NodeJS.ProcessEnv | undefined
 }
 
 /**

@@ -2,6 +2,7 @@ import { access } from 'node:fs/promises'
 import { BUILD_REPO, type BuildDeps } from './build.ts'
 import { oldestMakerMs, removeBuildFiles } from './build-files.ts'
 import { splitName } from './image-name.ts'
+import { endBuildSteps } from './orphan.ts'
 import { listWorkingContainers, removeWorkingContainer } from './working-container.ts'
 
 /** The label that every image of ours carries, and with it every layer of its build. */
@@ -14,7 +15,7 @@ const LONGEST_BUILD_MS = 6 * 3_600_000
 const OUR_IMAGES = 'localhost/loopat-'
 
 /**
- * Removes what builds left that were interrupted by the end of a daemon or of podman: working containers made from
+ * Removes what builds left that were interrupted by the end of a daemon or of podman: running steps, working containers made from
  * images of ours, names of builds whose daemon is gone, nameless layers with our label that nothing uses, and files
  * that only podman itself could still have needed.
  * @param beforeMs only working containers older than this, in milliseconds since the epoch, and older than any podman
@@ -22,8 +23,9 @@ const OUR_IMAGES = 'localhost/loopat-'
  * @returns how many things were removed
  */
 export async function cleanUpBuilds(deps: BuildDeps, beforeMs: number, signal?: AbortSignal): Promise<number> {
-  const youngestMs = Math.min(beforeMs, Math.max(await oldestMakerMs(), Date.now() - LONGEST_BUILD_MS))
-  let removed = 0
+  const oldestMs = await oldestMakerMs()
+  const youngestMs = Math.min(beforeMs, Math.max(oldestMs, Date.now() - LONGEST_BUILD_MS))
+  let removed = await endBuildSteps(oldestMs, deps.env)
   for (const tag of await listAbandonedNames(deps, signal)) {
     const id = await deps.images.untag(tag, signal)
     if (id !== undefined) removed += 1

@@ -20,6 +20,7 @@ import { isAtWorkOn } from './container-work.ts'
 import { pathOf } from './docker.ts'
 import { type PodmanExec, startExec } from './exec.ts'
 import { readInfo } from './info.ts'
+import { endAllRemoved, endRemoved } from './orphan.ts'
 import { containerDetails, containerSummaries, created, read } from './schema.ts'
 
 /** What podman answers for "never". */
@@ -108,6 +109,11 @@ export class PodmanContainers implements ContainerEngine {
       },
       signal,
     )
+    await endRemoved(container, this.#env)
+  }
+
+  cleanUp(): Promise<number> {
+    return endAllRemoved(this.#env)
   }
 
   async rename(container: string, name: string, signal?: AbortSignal): Promise<void> {

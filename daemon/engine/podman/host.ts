@@ -66,10 +66,11 @@ export interface RunResult {
   readonly failure: string | undefined
 }
 
-/** Runs a short program of the host to its end. */
-export function run(program: string, args: readonly string[], env: NodeJS.ProcessEnv): Promise<RunResult> {
+/** Runs a short program of the host to its end. @param env undefined for that of this process */
+export function run(program: string, args: readonly string[], env: NodeJS.ProcessEnv | undefined): Promise<RunResult> {
   return new Promise((resolve) => {
-    execFile(program, [...args], { env, timeout: MANAGER_MS }, (error, stdout, stderr) => {
+    const options = { ...(env === undefined ? {} : { env }), timeout: MANAGER_MS }
+    execFile(program, [...args], options, (error, stdout, stderr) => {
       resolve({ output: stdout, failure: error === null ? undefined : stderr.trim() || error.message })
     })
   })

@@ -25,13 +25,16 @@ const READ_MS = 120_000
 /** Images through the Docker-compatible API, and podman's own where that one lacks something. */
 export class PodmanImages implements ImageEngine {
   readonly #api: PodmanApi
+  readonly #env: NodeJS.ProcessEnv | undefined
   readonly #store: ImageStore
   readonly #queue = new BuildQueue()
   /** When this object was made; what is older was left by somebody before. */
   readonly #sinceMs = Date.now()
 
-  constructor(api: PodmanApi) {
+  /** @param env environment of the programs of this host, undefined for that of this process */
+  constructor(api: PodmanApi, env: NodeJS.ProcessEnv | undefined) {
     this.#api = api
+    this.#env = env
     this.#store = new ImageStore(api)
   }
 
@@ -70,7 +73,7 @@ export class PodmanImages implements ImageEngine {
   }
 
   build(spec: BuildSpec, onProgress: ProgressSink, signal?: AbortSignal): Promise<ImageDetails> {
-    const deps = { api: this.#api, images: this.#store }
+    const deps = { api: this.#api, images: this.#store, env: this.#env }
     return this.#queue.run(() => buildImage(deps, spec, onProgress, signal), onProgress, signal)
   }
 
@@ -120,7 +123,7 @@ export class PodmanImages implements ImageEngine {
 
   cleanUp(signal?: AbortSignal): Promise<number> {
     return this.#queue.run(
-      () => cleanUpBuilds({ api: this.#api, images: this.#store }, this.#sinceMs, signal),
+      () => cleanUpBuilds({ api: this.#api, images: this.#store, env: this.#env }, this.#sinceMs, signal),
       () => undefined,
       signal,
     )

@@ -36,7 +36,7 @@ class PodmanEngine implements Engine {
   constructor(api: PodmanApi, env: NodeJS.ProcessEnv | undefined) {
     this.#api = api
     this.container = new PodmanContainers(api, env)
-    this.image = new PodmanImages(api)
+    this.image = new PodmanImages(api, env)
     this.network = new PodmanNetworks(api)
   }
 
