@@ -30,7 +30,7 @@ import { type Logger, logLevel, openLog } from './log.ts'
 import { LoopService } from './loop/loop-service.ts'
 import { LoopStore } from './loop/loop-store.ts'
 import { userIdOf } from './loop/loop-user.ts'
-import type { LoopMounts } from './loop/mount-fact.ts'
+import { type LoopMounts, operatorFaults } from './loop/mount-fact.ts'
 import { MountGuard, protectedPlaces } from './loop/mount-guard.ts'
 import { findTemplates, lockPaths, type Paths, pathsOf, prepareHome } from './paths.ts'
 import { EventHub } from './server/event-hub.ts'
@@ -110,7 +110,7 @@ function helperEnvironment(): Record<string, string> {
 }
 
 /** Sockets on which podman may answer. */
-function podmanSockets(config: Config): Candidate[] {
+function podmanCandidates(config: Config): Candidate[] {
   return candidateSockets({
     environment: process.env.LOOPAT_PODMAN_SOCKET,
     config: config.engine.socket,
@@ -120,7 +120,7 @@ function podmanSockets(config: Config): Candidate[] {
 
 function buildEngine({ paths, config, log, lifetime }: Ground, hub: EventHub) {
   const podman = new PodmanService({
-    candidates: podmanSockets(config),
+    candidates: podmanCandidates(config),
     runtimeDir: paths.runtime,
     logDir: dirname(paths.log),
     env: process.env,
@@ -153,7 +153,7 @@ async function openEngine({ podman, report }: ReturnType<typeof buildEngine>): P
 function operatorMounts({ paths, config }: Ground): LoopMounts {
   const { uid } = userInfo()
   const userHome = homedir()
-  const sockets = podmanSockets(config).map(({ socketPath }) => socketPath)
+  const sockets = podmanCandidates(config).map(({ socketPath }) => socketPath)
   const places = protectedPlaces({ home: paths.home, runtime: paths.runtime, userHome, uid, env: process.env, sockets })
   return {
     operator: config.mounts.map(({ src, dst, rw }) => ({ source: src, target: dst, readOnly: !rw })),
@@ -190,6 +190,7 @@ function buildRooms(ground: Ground, hub: EventHub) {
     env,
     log: log.child({ room: 'git' }),
   })
+  const mounts = operatorMounts(ground)
   const vaults = new VaultStore({ home: paths.home, log: log.child({ room: 'vault' }) })
   const loop = new LoopService({
     engine,
@@ -197,7 +198,7 @@ function buildRooms(ground: Ground, hub: EventHub) {
     images: image,
     repos,
     vaults,
-    mounts: operatorMounts(ground),
+    mounts,
     leases,
     clock,
     log: log.child({ room: 'loop' }),
@@ -209,13 +210,13 @@ function buildRooms(ground: Ground, hub: EventHub) {
   })
   lifetime.add(loop)
   const exec = new ExecService({ loops: loop, engine, clock })
-  return { podman, engine, report, store, image, repos, loop, exec, leases }
+  return { podman, engine, report, store, image, repos, loop, exec, leases, mounts }
 }
 
 type Rooms = ReturnType<typeof buildRooms>
 
 function buildDoctor({ paths, config }: Ground, rooms: Rooms): DoctorService {
-  const { engine, report, store, image, loop } = rooms
+  const { engine, report, store, image, loop, mounts } = rooms
   const { uid, username } = userInfo()
   return new DoctorService({
     probe: hostProbe({ uid, name: username }, process.env),
@@ -228,6 +229,7 @@ function buildDoctor({ paths, config }: Ground, rooms: Rooms): DoctorService {
         home: paths.home,
         runtime: paths.runtime,
         broken: loops.filter(({ state }) => state === 'broken'),
+        refusedMounts: await operatorFaults(mounts),
         storage: store.storage,
         image: up ? await image.status({}, signal) : undefined,
         hasBase: config.image.base !== undefined,
@@ -275,6 +277,8 @@ async function serve(ground: Ground, stop: AbortController): Promise<void> {
   await takeOver(ground, rooms)
   await openEngine(rooms)
   await rooms.loop.open()
+  for (const fault of await operatorFaults(rooms.mounts))
+    log.warn({ ...fault }, 'a mount of the configuration is left out')
   await server.listen({ path: paths.socket, descriptor: ground.handover.descriptor })
   const manager = lifetime.add(buildManager(ground))
   await manager.ready()

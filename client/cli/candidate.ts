@@ -22,6 +22,7 @@ export interface CandidateSource {
 
 /** Which loops a command works on, where that is not those that are not archived. */
 const LOOPS_OF: Readonly<Record<string, Lookup>> = {
+  inspect: 'any loop',
   rm: 'any loop',
   show: 'any loop',
   unarchive: 'archived loop',

@@ -12,7 +12,7 @@ export interface ExecOptions {
 /** Adds the options that `exec` and `shell` share. */
 export function addExecOptions(command: Command): Command {
   return command
-    .option('-u, --user <user>', 'user inside (default: the user of the image)')
+    .option('-u, --user <user>', 'user inside (default: the one whose files are yours)')
     .option('-w, --workdir <directory>', 'absolute directory inside (default: the workdir)')
     .option('-e, --env <name=value>', 'set a variable; a name alone takes its value from here; repeatable', variable)
     .option('--no-start', 'fail when the loop is stopped')

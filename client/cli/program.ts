@@ -37,6 +37,11 @@ const COMMANDS: readonly CommandEntry[] = [
   { name: 'events', summary: 'print what happens, until interrupted', load: () => import('./command/event.ts') },
   { name: 'exec', summary: 'run a command in a loop', load: () => import('./command/exec.ts') },
   { name: 'image', summary: 'see and build the sandbox image', load: () => import('./command/image.ts') },
+  {
+    name: 'inspect',
+    summary: 'show what the container of a loop is made of',
+    load: () => import('./command/loop-inspect.ts'),
+  },
   { name: 'ls', summary: 'list loops', load: () => import('./command/loop-list.ts') },
   { name: 'rename', summary: "change a loop's name or title", load: () => import('./command/loop-rename.ts') },
   { name: 'restart', summary: 'stop and start loops', load: () => import('./command/loop-restart.ts') },

@@ -16,6 +16,8 @@ export interface WorkspaceFacts {
   readonly runtime: string
   /** Loops whose metadata cannot be read. */
   readonly broken: readonly { readonly id: string; readonly reason: string | null }[]
+  /** Mounts of the configuration that are left out. */
+  readonly refusedMounts: readonly { readonly source: string; readonly target: string; readonly why: string }[]
   readonly storage: { readonly writable: boolean; readonly reason: string | null }
   /** Undefined when podman cannot be asked. */
   readonly image:
@@ -71,6 +73,16 @@ function checkLoops(facts: WorkspaceFacts): DoctorCheck[] {
   )
 }
 
+function checkMounts({ refusedMounts }: WorkspaceFacts): DoctorCheck[] {
+  return refusedMounts.map(({ source, target, why }, index) =>
+    warning(
+      { name: `mount-${index + 1}`, label: `mount of ${source} at ${target}` },
+      `left out: ${why}`,
+      'correct [[mounts]] in config.toml, then run: loopctl daemon restart',
+    ),
+  )
+}
+
 async function checkImage(facts: WorkspaceFacts, probe: HostProbe): Promise<DoctorCheck> {
   const check = { name: 'image', label: 'sandbox image' }
   const { image } = facts
@@ -102,5 +114,6 @@ export async function checkWorkspace(facts: WorkspaceFacts, probe: HostProbe): P
       checkImage(facts, probe),
     ])),
     ...checkLoops(facts),
+    ...checkMounts(facts),
   ]
 }

@@ -3,7 +3,7 @@ import { join } from 'node:path'
 import { errorCode } from '../lib/error-code.ts'
 import type { LoopContext } from './loop-context.ts'
 import { type Meta, vaultOf } from './loop-meta.ts'
-import { CONTEXT_ROWS, type MountFacts, type MountSource, type WantedMount } from './loop-mount.ts'
+import { CONTEXT_ROWS, type MountFacts, type MountSource, type SkippedMount, type WantedMount } from './loop-mount.ts'
 import type { MountGuard } from './mount-guard.ts'
 import { parseSource, parseTarget, whyUnmountable } from './mount-path.ts'
 
@@ -52,6 +52,14 @@ export async function mountFacts(context: LoopContext, meta: Meta, signal: Abort
     loop,
     vault,
   }
+}
+
+/** Mounts of the configuration that are left out of every loop, and why. */
+export async function operatorFaults(mounts: LoopMounts): Promise<SkippedMount[]> {
+  const facts = await Promise.all(mounts.operator.map((mount) => resolveMount(mount, mounts)))
+  return facts.flatMap(({ source, target, found }) =>
+    found.kind === 'refused' ? [{ source, target, origin: 'operator', why: found.why }] : [],
+  )
 }
 
 /** Looks at a mount that was asked for: whether it may be, and where its source really is (rule V-9). */

@@ -49,6 +49,8 @@ describe('config.toml', () => {
       '[[repos]]\nname="a"\ngit="b"\n[[repos]]\nname="a"\ngit="c"\n',
       ':5: repos.1.name: "a" is named twice',
     ],
+    ['a mount without a target', '[[mounts]]\nsrc = "/x"\n', ':1: mounts.0.dst: '],
+    ['a mount with a mode', '[[mounts]]\nsrc="/x"\ndst="/y"\nmode = "rw"\n', ':4: unknown key mounts.0.mode'],
     ['bad syntax', '[daemon]\nstop_loops = yes\n', ':2: '],
     ['a relative path', '[git]\nkey = "id"\n', ':2: git.key: must be an absolute path'],
     ['an unqualified image', '[image]\nbase = "debian"\n', ':2: image.base: must be a fully qualified'],

@@ -2,11 +2,12 @@ import { resolve } from 'node:path'
 import type { RequestParams } from '@loopatd/client'
 import type { LoopInfo } from '@loopatd/protocol'
 import type { Command } from 'commander'
+import { addContainerOptions, type ContainerOptions, containerParams } from '../container-options.ts'
 import type { Context } from '../context.ts'
 import { UsageError } from '../exit.ts'
 import { SHORT_ID } from '../loop-table.ts'
 
-interface Options {
+interface Options extends ContainerOptions {
   readonly title?: string
   readonly name?: string
   readonly repo?: string
@@ -24,7 +25,8 @@ export function configure(command: Command, context: Context): void {
     .option('--name <name>', 'name: a-z, 0-9 and "-" (default: made from the title)')
     .option('--repo <source>', 'repository to work on: an URL, a path, or a name from the configuration')
     .option('--ref <ref>', "branch, tag or commit to start from (default: the origin's default branch)")
-    .option('--image <image>', 'image to use in place of the sandbox image')
+    .option('--image <image>', 'image to use in place of the sandbox image; any with /bin/sh')
+  addContainerOptions(command, context.cwd)
     .option('--no-start', 'do not start the loop')
     .option('--json', 'the loop as an object')
     .action((words: string[], options: Options) => create(words, options, context))
@@ -69,6 +71,8 @@ export function createParams(words: readonly string[], options: Options, cwd: st
     ...(options.name === undefined ? {} : { name: options.name }),
     ...(options.repo === undefined ? {} : { repo: repository(options.repo, options.ref, cwd) }),
     ...(options.image === undefined ? {} : { image: options.image }),
+    // A blank one is none (rule V-4).
+    ...containerParams(options),
     start: options.start,
   }
 }

@@ -23,7 +23,7 @@ async function show(ref: string, { json }: { json?: boolean }, context: Context)
   context.output.text(await table([], describe(result, context.now()), context.output.coloured))
 }
 
-function describe({ loop, container, leases, paths }: ResultOf<'loop/get'>, now: number): Cell[][] {
+function describe({ loop, container, leases, paths, recreation }: ResultOf<'loop/get'>, now: number): Cell[][] {
   const ago = (time: string | null) => (time === null ? null : `${time} (${age(time, now)} ago)`)
   const rows: [string, Cell | null][] = [
     ['name', { text: loop.name, colour: 'bold' }],
@@ -40,9 +40,15 @@ function describe({ loop, container, leases, paths }: ResultOf<'loop/get'>, now:
     ['branch', loop.branch],
     ['image', loop.image],
     ['container', container.name],
+    ['made anew', remade(recreation.last, now)],
+    ['next start', recreation.due === null ? null : `makes the container anew: ${recreation.due}`],
     ['workdir', paths.workdir],
     ['home', paths.home],
     ...leases.map((lease): [string, string] => ['in use by', `${lease.owner}: ${lease.reason}`]),
   ]
   return rows.flatMap(([label, value]) => (value === null ? [] : [[{ text: label, colour: 'dim' }, value]]))
+}
+
+function remade(last: ResultOf<'loop/get'>['recreation']['last'], now: number): string | null {
+  return last === null ? null : `${last.at} (${age(last.at, now)} ago): ${last.reason}`
 }

@@ -60,6 +60,7 @@ describe('doctor', () => {
       home: '/h',
       runtime: '/h/run',
       broken: [],
+      refusedMounts: [],
       storage: { writable: true, reason: null },
       image: { tag: 'localhost/x:1', present: true, createdAt: '2026-01-01T00:00:00Z', source: 'built' },
       hasBase: false,
@@ -144,6 +145,13 @@ describe('doctor', () => {
       /your own user/,
     ],
     ['a silent podman', () => (info = new EngineError('unavailable', 'gone')), 'engine', 'failed', /daemon restart/],
+    [
+      'a mount that is left out',
+      () => (facts = { ...facts, refusedMounts: [{ source: '/x', target: '/y', why: '/x does not exist' }] }),
+      'mount-1',
+      'warning',
+      /\[\[mounts\]\]/,
+    ],
     ['an old image', () => (facts = { ...facts, now: new Date('2026-06-01') }), 'image', 'warning', /--rebuild/],
   ])('should name %s and what mends it', async (_what, spoil, name, status, fix) => {
     spoil()

@@ -140,6 +140,10 @@ describe('loopctl show', () => {
   const details = {
     loop: loopInfo(),
     container: { name: 'loopat-x', id: 'abc' },
+    recreation: {
+      due: 'the vault changed from default to work',
+      last: { at: '2026-01-02T01:04:05.000Z', reason: 'its image changed' },
+    },
     leases: [{ id: 'l', owner: 'exec', reason: 'sleep 9', since: '2026-01-02T01:04:05.000Z' }],
     paths: { directory: '/d', workdir: '/d/workdir', home: '/d/home' },
     metadata: null,
@@ -157,6 +161,14 @@ describe('loopctl show', () => {
     expect(stdout).toContain('address     10.89.0.2\n')
     expect(stdout).toContain('in use by   exec: sleep 9\n')
     expect(stdout).not.toContain('repository')
+  })
+
+  it('should say why the container was made anew, and why it will be', async () => {
+    const { stdout } = await loopctl('show', 'fix')
+    expect(stdout).toMatch(/^made anew {3}2026-01-02T01:04:05.000Z \(.* ago\): its image changed$/m)
+    expect(stdout).toContain('next start  makes the container anew: the vault changed from default to work\n')
+    stub.on('loop/get', () => ({ ...details, recreation: { due: null, last: null } }))
+    expect((await loopctl('show', 'fix')).stdout).not.toMatch(/made anew|next start/)
   })
 
   it.each([
@@ -279,5 +291,98 @@ describe('loopctl rm', () => {
   it('should not take loops and --all-archived together, nor neither', async () => {
     expect((await loopctl('rm', '--all-archived', 'a')).code).toBe(2)
     expect((await loopctl('rm')).code).toBe(2)
+  })
+})
+
+describe('loopctl create, for the container', () => {
+  beforeEach(() => stub.on('loop/create', () => ({ loop: loopInfo() })))
+
+  it('should pass on what shapes the container', async () => {
+    const options =
+      '--mount /data:/mnt/data --mount ~/x:~/y:rw --mount notes:/notes:ro --dns 192.0.2.1 --dns ::1 --memory 1.5g ' +
+      '--cpus 0.5 --pids 100 --persistence ephemeral --knowledge-rw --mount-all-loops'
+    expect(await loopctl('create', ...options.split(' '))).toMatchObject({ code: 0 })
+    expect(asked().at(-1)?.params).toMatchObject({
+      mounts: [
+        { source: '/data', target: '/mnt/data', readOnly: true },
+        { source: '~/x', target: '~/y', readOnly: false },
+        { source: expect.stringMatching(/^\/.*notes$/), target: '/notes', readOnly: true },
+      ],
+      dns: ['192.0.2.1', '::1'],
+      limits: { memoryBytes: 1_610_612_736, cpus: 0.5, pids: 100 },
+      persistence: 'ephemeral',
+      knowledgeRw: true,
+      mountAllLoops: true,
+    })
+  })
+
+  it('should pass nothing on that was not said', async () => {
+    await loopctl('create')
+    expect(asked().at(-1)?.params).toEqual({ start: true, progressToken: 1 })
+  })
+
+  it('should let the daemon judge a source with dots', async () => {
+    await loopctl('create', '--mount', '../x:/x')
+    expect(asked().at(-1)?.params).toMatchObject({ mounts: [{ source: '../x' }] })
+  })
+
+  it.each([
+    ['--mount', '/data'],
+    ['--mount', ':/data'],
+    ['--mount', '/data:/x:rx'],
+    ['--mount', '/data:/x:rw:z'],
+    ['--memory', 'much'],
+    ['--memory', '-1'],
+    ['--cpus', 'all'],
+    ['--pids', ''],
+    ['--persistence', 'maybe'],
+  ])('should refuse %s %j', async (option, value) => {
+    const { code, stderr } = await loopctl('create', option, value)
+    expect(code).toBe(2)
+    expect(stderr).toContain(option)
+  })
+})
+
+describe('loopctl inspect', () => {
+  const inspected = {
+    id: loopInfo().id,
+    name: 'fix',
+    image: { wanted: null, id: 'a'.repeat(64), used: 'b'.repeat(64) },
+    user: 'ada',
+    vault: 'work',
+    mounts: [
+      { source: '/h/home-upper', target: '/home/loopat', origin: 'built-in', readOnly: false, row: 1 },
+      { source: '/data', target: '/mnt/data', origin: 'loop', readOnly: true, row: 12 },
+    ],
+    skipped: [{ source: '/gone', target: '/gone', origin: 'operator', why: '/gone does not exist' }],
+    env: [
+      { name: 'HOME', origin: 'built-in' },
+      { name: 'TOKEN', origin: 'vault' },
+    ],
+    dns: ['192.0.2.1'],
+    limits: { memoryBytes: 536_870_912, pids: 100 },
+    persistence: 'persistent',
+    knowledgeRw: false,
+    mountAllLoops: false,
+    network: 'loopat-x',
+    hash: { wanted: 'b'.repeat(16), used: 'a'.repeat(16), inputs: { mounts: [] } },
+    drift: 'its image changed',
+  }
+  beforeEach(() => stub.on('loop/inspect', () => inspected))
+
+  it('should print for programs what it was told', async () => {
+    expect(JSON.parse((await loopctl('inspect', 'fix', '--json')).stdout)).toEqual(inspected)
+    expect(asked()[0]?.params).toEqual({ loop: 'fix' })
+  })
+
+  it('should print mounts with where they come from, and those left out', async () => {
+    const { stdout } = await loopctl('inspect', 'fix')
+    expect(stdout).toMatch(/^\/home\/loopat +rw +built-in +\/h\/home-upper$/m)
+    expect(stdout).toMatch(/^\/mnt\/data +ro +loop +\/data$/m)
+    expect(stdout).toMatch(/^\/gone +- +operator +left out: \/gone does not exist$/m)
+    expect(stdout).toMatch(/^variables +HOME \(built-in\), TOKEN \(vault\)$/m)
+    expect(stdout).toMatch(/^limits +memory 512.0 MiB, processes 100$/m)
+    expect(stdout).toMatch(/^hash +b{16} \(made with a{16}\)$/m)
+    expect(stdout).toMatch(/^drift +its image changed: the next start makes the container anew$/m)
   })
 })
