@@ -16,9 +16,10 @@ const LIST = [
 ].join(' && ')
 
 /** Every file of a home with its bytes, those of sub-uids included, as text. */
-export async function homeListing(home: string): Promise<string> {
+export async function homeListing(home: string, env: NodeJS.ProcessEnv = process.env): Promise<string> {
   // Only root of the user's own namespace may read all of it.
-  const { stdout } = await execute('podman', ['unshare', 'sh', '-c', LIST], { cwd: home, maxBuffer: 64 * 1024 * 1024 })
+  const options = { cwd: home, env, maxBuffer: 64 * 1024 * 1024 }
+  const { stdout } = await execute('podman', ['unshare', 'sh', '-c', LIST], options)
   return stdout
 }
 
@@ -29,8 +30,14 @@ export async function inspectAll(socketPath: string, label: string): Promise<unk
   const networks = await list(socketPath, `/networks/json?filters=${filters}`)
   return await Promise.all([
     ...containers.map(({ Id }) => ask(socketPath, `/v4.0.0/libpod/containers/${Id}/json`)),
-    ...networks.map(({ name }) => ask(socketPath, `/v4.0.0/libpod/networks/${name}/json`)),
+    ...networks.map(({ name }) => inspectNetwork(socketPath, String(name))),
   ])
+}
+
+/** Of a network that it made itself podman tells fewer options than of one that it read again since. */
+async function inspectNetwork(socketPath: string, name: string): Promise<unknown> {
+  const network = await ask(socketPath, `/v4.0.0/libpod/networks/${name}/json`)
+  return Object.fromEntries(Object.entries(network ?? {}).filter(([key]) => key !== 'options'))
 }
 
 /**
