@@ -10,6 +10,7 @@ import { pipeline } from 'node:stream/promises'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import type { ContainerSummary, Engine } from '../../daemon/engine/engine.ts'
+import { candidateSockets, locatePodman } from '../../daemon/engine/podman/locate.ts'
 import { OwnService } from '../../daemon/engine/podman/own-service.ts'
 import { createPodmanEngine } from '../../daemon/engine/podman/podman-engine.ts'
 import { removeAsRoot } from '../../daemon/engine/podman/unshare.ts'
@@ -265,16 +266,28 @@ class E2eWorkspace implements TestWorkspace {
   }
 
   async #removeLoops(): Promise<void> {
-    if (this.env.LOOPAT_PODMAN_SOCKET === undefined && (await this.service.pid()) === undefined) return
+    const engine = await this.#engineInUse()
+    if (engine === undefined) return
     const loops = await this.json<{ id: string; state: string }[]>('ls', '--all')
     const ids = loops.filter(({ state }) => state !== 'broken').map(({ id }) => id)
     if (ids.length > 0) await this.ok('rm', '--force', ...ids)
-    const left = await this.containers()
-    for (const { id } of left) await this.engine.container.remove(id)
-    const networks = await this.engine.network.list({ 'loopat.workspace': this.name })
-    for (const { name } of networks) await this.engine.network.remove(name)
+    const ours = { 'loopat.workspace': this.name }
+    const left = await engine.container.list(ours)
+    for (const { id } of left) await engine.container.remove(id)
+    const networks = await engine.network.list(ours)
+    for (const { name } of networks) await engine.network.remove(name)
     const names = [...left, ...networks].map(({ name }) => name)
     if (names.length > 0) throw new Error(`left behind in podman: ${names.join(', ')}`)
+  }
+
+  /** That of the podman which the daemon uses, or used: also one that others run. Undefined when there is none. */
+  async #engineInUse(): Promise<Engine | undefined> {
+    const { LOOPAT_PODMAN_SOCKET: environment, XDG_RUNTIME_DIR: xdgRuntimeDir } = this.env
+    if (environment !== undefined || (await this.service.pid()) !== undefined) return this.engine
+    const loops = join(this.home, 'loops')
+    if (!existsSync(loops) || (await readdir(loops)).length === 0) return undefined
+    const { socketPath } = await locatePodman(candidateSockets({ xdgRuntimeDir }))
+    return socketPath === undefined ? undefined : createPodmanEngine({ socketPath })
   }
 
   async #stop(): Promise<void> {
