@@ -4,10 +4,12 @@ import type { LoopatError } from '@loopatd/protocol/error'
 import type { Call, OptionsOf, RequestParams } from './feature/call.ts'
 import { DaemonFeature } from './feature/daemon.ts'
 import { DoctorFeature } from './feature/doctor.ts'
+import { EnvFeature } from './feature/env.ts'
 import { EventFeature } from './feature/event.ts'
 import { ExecFeature } from './feature/exec.ts'
 import { ImageFeature } from './feature/image.ts'
 import { LoopFeature } from './feature/loop.ts'
+import { VaultFeature } from './feature/vault.ts'
 import type { NotificationListener, RequestOptions, RpcConnection } from './rpc.ts'
 import { openStream, type RawStream } from './stream.ts'
 
@@ -18,10 +20,12 @@ export type ServerInfo = ResultOf<'initialize'>
 export class LoopatClient implements AsyncDisposable {
   readonly daemon: DaemonFeature
   readonly doctor: DoctorFeature
+  readonly env: EnvFeature
   readonly event: EventFeature
   readonly exec: ExecFeature
   readonly image: ImageFeature
   readonly loop: LoopFeature
+  readonly vault: VaultFeature
   /** What the daemon said in the handshake. */
   readonly server: ServerInfo
   /** Path of the daemon's socket. */
@@ -35,6 +39,7 @@ export class LoopatClient implements AsyncDisposable {
     const call: Call = (method, params, options) => this.#call(method, params, options)
     this.daemon = new DaemonFeature(call)
     this.doctor = new DoctorFeature(call)
+    this.env = new EnvFeature(call)
     this.event = new EventFeature({
       call,
       onNotification: (listener) => rpc.onNotification(listener),
@@ -43,6 +48,7 @@ export class LoopatClient implements AsyncDisposable {
     this.exec = new ExecFeature({ call, openStream: (options) => this.openStream(options) })
     this.image = new ImageFeature(call)
     this.loop = new LoopFeature(call)
+    this.vault = new VaultFeature(call)
   }
 
   /** Resolves with the reason when the connection is over, whoever ended it. Never rejects. */

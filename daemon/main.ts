@@ -38,6 +38,7 @@ import { callSelf } from './server/self-call.ts'
 import { createServer } from './server/server.ts'
 import { prepareRuntimeDir } from './server/socket.ts'
 import { type Handover, holdFailure, ServiceManager, takeHandover } from './service-manager.ts'
+import { VaultService } from './vault/vault-service.ts'
 import { VaultStore } from './vault/vault-store.ts'
 
 /** Milliseconds until a shutdown that hangs is given up, on top of the drain deadline. */
@@ -191,7 +192,13 @@ function buildRooms(ground: Ground, hub: EventHub) {
     log: log.child({ room: 'git' }),
   })
   const mounts = operatorMounts(ground)
-  const vaults = new VaultStore({ home: paths.home, log: log.child({ room: 'vault' }) })
+  const vaults = new VaultStore({
+    home: paths.home,
+    log: log.child({ room: 'vault' }),
+    // Not by our own hands: a loop could put links into what is being deleted.
+    removeTree: (path) => removeAsRoot(path, env),
+  })
+  const user = userIdOf(userInfo().username)
   const loop = new LoopService({
     engine,
     store,
@@ -204,13 +211,14 @@ function buildRooms(ground: Ground, hub: EventHub) {
     log: log.child({ room: 'loop' }),
     paths,
     workspace: workspace.name,
-    user: userIdOf(userInfo().username),
+    user,
     homeIsNew,
     onChange: (change) => hub.publish('loop/changed', change, { loopId: change.loop.id }),
   })
   lifetime.add(loop)
+  const vault = new VaultService({ store: vaults, loops: loop, user, log: log.child({ room: 'vault' }) })
   const exec = new ExecService({ loops: loop, engine, clock })
-  return { podman, engine, report, store, image, repos, loop, exec, leases, mounts }
+  return { podman, engine, report, store, image, repos, loop, exec, leases, vault, mounts }
 }
 
 type Rooms = ReturnType<typeof buildRooms>
@@ -264,9 +272,9 @@ async function serve(ground: Ground, stop: AbortController): Promise<void> {
     leases: () => rooms.leases.list().length,
     shutdown: () => stop.abort('asked by a client'),
   })
-  const { exec, image, loop } = rooms
+  const { exec, image, loop, vault } = rooms
   const server = createServer({
-    services: { daemon, doctor: buildDoctor(ground, rooms), exec, image, loop },
+    services: { daemon, doctor: buildDoctor(ground, rooms), exec, image, loop, vault },
     hub,
     workspace: workspace.name,
     version: VERSION,

@@ -2,6 +2,7 @@
 import type { z } from 'zod'
 import { daemonChanged, daemonShutdown, daemonStatus } from './daemon.ts'
 import { doctorRun } from './doctor.ts'
+import { envList, envSet, envUnset } from './env.ts'
 import { eventSubscribe, eventUnsubscribe } from './event.ts'
 import { execRun } from './exec.ts'
 import { initialize } from './handshake.ts'
@@ -22,12 +23,16 @@ import {
 import { loopInspect } from './loop-inspect.ts'
 import { rpcDiscover } from './openrpc.ts'
 import { streamOpen } from './stream.ts'
+import { vaultCreate, vaultList, vaultRemove, vaultSet, vaultShow, vaultUnset } from './vault.ts'
 
 /** Methods, sorted by name. */
 export const METHODS = {
   'daemon/shutdown': daemonShutdown,
   'daemon/status': daemonStatus,
   'doctor/run': doctorRun,
+  'env/list': envList,
+  'env/set': envSet,
+  'env/unset': envUnset,
   'event/subscribe': eventSubscribe,
   'event/unsubscribe': eventUnsubscribe,
   'exec/run': execRun,
@@ -47,6 +52,12 @@ export const METHODS = {
   'loop/unarchive': loopUnarchive,
   'rpc.discover': rpcDiscover,
   'stream/open': streamOpen,
+  'vault/create': vaultCreate,
+  'vault/list': vaultList,
+  'vault/remove': vaultRemove,
+  'vault/set': vaultSet,
+  'vault/show': vaultShow,
+  'vault/unset': vaultUnset,
 } as const
 
 /** Notifications, sorted by name. */

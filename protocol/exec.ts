@@ -2,6 +2,7 @@
 import { z } from 'zod'
 import { LoopRef } from './loop.ts'
 import { defineMethod, ProgressToken } from './method.ts'
+import { EnvName } from './vault.ts'
 
 /** Output kept per stream when no raw stream is used, in bytes: default and upper bound. */
 export const EXEC_OUTPUT_BYTES = { default: 1_048_576, max: 4_194_304 } as const
@@ -27,7 +28,8 @@ export const execRun = defineMethod({
   method: 'exec/run',
   summary: 'Run a command in a loop and wait for it.',
   description:
-    'Arguments are passed as they are; no shell is involved. A stopped loop is started first. With `stream`, stdin, ' +
+    'Arguments are passed as they are; no shell looks at them. In its environment are the variables of the vault of the ' +
+    'loop, those of the loop itself, and `env`; of two with one name the later counts. A stopped loop is started first. With `stream`, stdin, ' +
     'stdout and stderr are bytes on that raw stream, which the client must have connected; the answer follows when the ' +
     'command has ended. Without it, output is collected into the answer up to `maxOutputBytes` per stream, and the rest ' +
     'is dropped and counted. Cancelling the request, or losing the client, ends the whole process group of the command: ' +
@@ -47,12 +49,9 @@ export const execRun = defineMethod({
       .optional()
       .describe('Absolute directory inside; default: the workdir.'),
     env: z
-      .record(
-        z.string().regex(/^[A-Za-z_][A-Za-z0-9_]*$/, 'must be a variable name'),
-        z.string().refine(noNul, 'must not contain NUL'),
-      )
+      .record(EnvName, z.string().refine(noNul, 'must not contain NUL'))
       .optional()
-      .describe('Variables on top of those of the loop. Not for secrets.'),
+      .describe('Variables on top of those of the loop and of its vault. Not for secrets: podman keeps them.'),
     user: z
       .string()
       .regex(/^[A-Za-z0-9_][A-Za-z0-9_.:-]{0,63}$/, 'must be a user name or uid, optionally with a group')
@@ -97,5 +96,7 @@ export const execRun = defineMethod({
     'loop_not_running',
     'start_failed',
     'stream_invalid',
+    'vault_invalid',
+    'vault_not_found',
   ],
 })

@@ -2,6 +2,7 @@
 export * from './contract.ts'
 export * from './daemon.ts'
 export * from './doctor.ts'
+export * from './env.ts'
 export * from './error.ts'
 export * from './event.ts'
 export * from './exec.ts'

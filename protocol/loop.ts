@@ -8,6 +8,7 @@ import { z } from 'zod'
 import { ImageName } from './image.ts'
 import { LoopDns, LoopLimits, LoopMounts, LoopPersistence } from './loop-spec.ts'
 import { defineMethod, defineNotification, ProgressToken } from './method.ts'
+import { VaultName } from './vault.ts'
 
 /** Longest title, in characters. */
 export const MAX_TITLE = 200
@@ -70,6 +71,7 @@ export const LoopInfo = z.strictObject({
   repo: LoopRepo.nullable().describe('The repository that the workdir is a clone of.'),
   branch: z.string().nullable().describe("The loop's branch in that clone."),
   image: z.string().nullable().describe('The image asked for; null for the sandbox image of the workspace.'),
+  vault: z.string().nullable().describe('The vault that it uses; null for a broken loop.'),
 })
 export type LoopInfo = z.infer<typeof LoopInfo>
 
@@ -147,6 +149,7 @@ export const loopCreate = defineMethod({
       .boolean()
       .optional()
       .describe('Whether the workdirs of all other loops are mounted, read-only. Cannot be changed later.'),
+    vault: VaultName.optional().describe('Vault whose credentials the loop gets; it must exist. Default: `default`.'),
     metadata: z
       .record(z.string(), z.json())
       .refine(

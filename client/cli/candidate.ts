@@ -3,7 +3,7 @@ import { commandName } from './command-name.ts'
 import { FILES } from './completion.ts'
 
 /** What only the daemon knows. */
-export type Lookup = 'any loop' | 'archived loop' | 'loop' | 'method'
+export type Lookup = 'any loop' | 'archived loop' | 'loop' | 'method' | 'vault'
 
 /** Something that the word under the cursor may become. */
 export interface Candidate {
@@ -101,7 +101,7 @@ async function valuesOf(
   if (argChoices !== undefined) return argChoices.map((value) => ({ value, meaning: '' }))
   const kind = /<([a-z]+)(?:\.\.\.)?>/.exec(label)?.[1] ?? ''
   if (kind === 'loop') return await source.lookup(LOOPS_OF[command.name()] ?? 'loop')
-  if (kind === 'method') return await source.lookup('method')
+  if (kind === 'method' || kind === 'vault') return await source.lookup(kind)
   return PATHS.has(kind) ? [{ value: FILES, meaning: '' }] : []
 }
 

@@ -34,6 +34,7 @@ const COMMANDS: readonly CommandEntry[] = [
   { name: 'create', summary: 'create a loop and start it', load: () => import('./command/loop-create.ts') },
   { name: 'daemon', summary: 'see and control the daemon', load: () => import('./command/daemon.ts') },
   { name: 'doctor', summary: 'check everything a loop needs on this host', load: () => import('./command/doctor.ts') },
+  { name: 'env', summary: 'see and set the plain variables of a loop', load: () => import('./command/env.ts') },
   { name: 'events', summary: 'print what happens, until interrupted', load: () => import('./command/event.ts') },
   { name: 'exec', summary: 'run a command in a loop', load: () => import('./command/exec.ts') },
   { name: 'image', summary: 'see and build the sandbox image', load: () => import('./command/image.ts') },
@@ -57,6 +58,7 @@ const COMMANDS: readonly CommandEntry[] = [
     summary: 'remove the workspace from this machine',
     load: () => import('./command/uninstall.ts'),
   },
+  { name: 'vault', summary: 'see and change vaults of credentials', load: () => import('./command/vault.ts') },
   { name: 'version', summary: 'print the version', load: () => import('./command/version.ts') },
 ]
 

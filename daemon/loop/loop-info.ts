@@ -1,5 +1,5 @@
 import type { LoopInfo } from '@loopatd/protocol'
-import type { Meta } from './loop-meta.ts'
+import { type Meta, vaultOf } from './loop-meta.ts'
 import type { LoopPhase } from './loop-state.ts'
 import type { StoredLoop } from './loop-store.ts'
 
@@ -42,6 +42,7 @@ function metaFacts(meta: Meta): Facts {
     repo: repo === undefined ? null : { source: repo.source, url: repo.url, mirror: repo.mirror, start: repo.start },
     branch: branch ?? null,
     image: image ?? null,
+    vault: vaultOf(meta),
   }
 }
 
@@ -55,5 +56,6 @@ function unknownFacts(id: string): Facts {
     repo: null,
     branch: null,
     image: null,
+    vault: null,
   }
 }

@@ -49,6 +49,9 @@ export interface VaultMount {
  * delivered are left out and logged.
  */
 export interface LoopVaults {
+  /** Makes sure that a vault can be selected. @throws as {@link env} */
+  require(user: string, vault: string, signal: AbortSignal): Promise<void>
+
   /**
    * The variables of a vault, as they are now.
    * @param user checked id of the user whose vault it is

@@ -1,6 +1,7 @@
 import { type CheckedParamsOf, isLoopatError, type LoopInfo, type ResultOf } from '@loopatd/protocol'
 import { findLoop, type LoopContext } from './loop-context.ts'
 import { dueRecreation } from './loop-inspect.ts'
+import { vaultOf } from './loop-meta.ts'
 import { containerName } from './loop-spec.ts'
 import type { StoredLoop } from './loop-store.ts'
 
@@ -49,6 +50,13 @@ export class LoopReader {
       paths: { directory, workdir, home },
       metadata: (stored.kind === 'readable' ? stored.meta.metadata : undefined) ?? null,
     }
+  }
+
+  /** Names of the loops that use a vault of a user. */
+  async selecting(user: string, vault: string): Promise<string[]> {
+    const loops = await this.#context.store.list()
+    const metas = loops.flatMap((stored) => (stored.kind === 'readable' ? [stored.meta] : []))
+    return metas.filter((meta) => meta.user === user && vaultOf(meta) === vault).map(({ name }) => name)
   }
 
   /** Counts by last known state. */

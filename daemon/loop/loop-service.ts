@@ -8,6 +8,7 @@ import { LoopBoard } from './loop-board.ts'
 import { LoopCache } from './loop-cache.ts'
 import { findLoop, type LoopContext, publishLoop, readLoop, republish } from './loop-context.ts'
 import { createLoop } from './loop-create.ts'
+import { listEnv, setEnv, unsetEnv } from './loop-env.ts'
 import { inspectLoop } from './loop-inspect.ts'
 import type { LoopServiceOptions } from './loop-options.ts'
 import { type LoopCounts, LoopReader } from './loop-reader.ts'
@@ -82,6 +83,21 @@ export class LoopService implements AsyncDisposable {
     return { loops: await this.#reader.list(params.archived, signal) }
   }
 
+  async listEnv({ loop }: CheckedParamsOf<'env/list'>, signal: AbortSignal): Promise<ResultOf<'env/list'>> {
+    signal.throwIfAborted()
+    return await listEnv(this.#context, loop)
+  }
+
+  async setEnv(params: CheckedParamsOf<'env/set'>, signal: AbortSignal): Promise<ResultOf<'env/set'>> {
+    signal.throwIfAborted()
+    return await setEnv(this.#context, params)
+  }
+
+  async unsetEnv(params: CheckedParamsOf<'env/unset'>, signal: AbortSignal): Promise<ResultOf<'env/unset'>> {
+    signal.throwIfAborted()
+    return await unsetEnv(this.#context, params)
+  }
+
   async remove(
     params: CheckedParamsOf<'loop/remove'>,
     onProgress: OnProgress,
@@ -139,6 +155,11 @@ export class LoopService implements AsyncDisposable {
 
   async unarchive(params: CheckedParamsOf<'loop/unarchive'>, signal: AbortSignal): Promise<ResultOf<'loop/unarchive'>> {
     return { loop: await unarchiveLoop(this.#context, params.loop, signal) }
+  }
+
+  /** Names of the loops that use a vault of a user, archived ones included. */
+  async selecting(user: string, vault: string): Promise<readonly string[]> {
+    return await this.#reader.selecting(user, vault)
   }
 
   /**

@@ -1,4 +1,4 @@
-import { type CheckedParamsOf, LoopatError } from '@loopatd/protocol'
+import { type CheckedParamsOf, DEFAULT_VAULT, LoopatError } from '@loopatd/protocol'
 import { checkLimits, hasLimits } from '../engine/limit.ts'
 import type { LoopContext } from './loop-context.ts'
 import { callEngine } from './loop-failure.ts'
@@ -8,19 +8,22 @@ import { type AskedMount, resolveMount } from './mount-fact.ts'
 /** What a creator may ask of the container. */
 type Wishes = Pick<
   CheckedParamsOf<'loop/create'>,
-  'mounts' | 'dns' | 'limits' | 'persistence' | 'knowledgeRw' | 'mountAllLoops'
+  'vault' | 'mounts' | 'dns' | 'limits' | 'persistence' | 'knowledgeRw' | 'mountAllLoops'
 >
 
 /**
  * Checks what is asked of the container of a loop, before anything is made.
  * @returns the metadata for it; what is the default is left out
- * @throws `mount_refused`, `limit_unsupported`, and `engine_unavailable` when podman must be asked about limits
+ * @throws `vault_not_found`, `vault_invalid`, `mount_refused`, `limit_unsupported`, and `engine_unavailable` when podman must be asked about limits
  */
 export async function acceptWishes(context: LoopContext, wishes: Wishes, signal: AbortSignal): Promise<Partial<Meta>> {
   const { mounts = [], dns = [], limits = {}, persistence, knowledgeRw, mountAllLoops } = wishes
+  const { vault = DEFAULT_VAULT } = wishes
+  await context.vaults.require(context.user, vault, signal)
   const accepted = await acceptMounts(context, mounts)
   await acceptLimits(context, limits, signal)
   return {
+    ...(vault === DEFAULT_VAULT ? {} : { vault }),
     ...(accepted.length === 0 ? {} : { mounts: accepted }),
     ...(dns.length === 0 ? {} : { dns }),
     ...(hasLimits(limits) ? { limits } : {}),

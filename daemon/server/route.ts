@@ -41,6 +41,9 @@ export const ROUTES: Routes = {
   'daemon/shutdown': (params, { services, signal }) => services.daemon.shutdown(params, signal),
   'daemon/status': (params, { services, signal }) => services.daemon.status(params, signal),
   'doctor/run': (params, { services, signal }) => services.doctor.run(params, signal),
+  'env/list': (params, { services, signal }) => services.loop.listEnv(params, signal),
+  'env/set': (params, { services, signal }) => services.loop.setEnv(params, signal),
+  'env/unset': (params, { services, signal }) => services.loop.unsetEnv(params, signal),
   'event/subscribe': subscribe,
   'event/unsubscribe': async (params, { session }) => unsubscribe(session, params.subscription),
   'exec/run': runCommand,
@@ -59,6 +62,12 @@ export const ROUTES: Routes = {
   'loop/unarchive': (params, { services, signal }) => services.loop.unarchive(params, signal),
   'rpc.discover': async (_params, { discovery }) => discovery.document,
   'stream/open': async (_params, { session }) => session.openStream(),
+  'vault/create': (params, { services, signal }) => services.vault.create(params, signal),
+  'vault/list': (params, { services, signal }) => services.vault.list(params, signal),
+  'vault/remove': (params, { services, signal }) => services.vault.remove(params, signal),
+  'vault/set': (params, { services, signal }) => services.vault.set(params, signal),
+  'vault/show': (params, { services, signal }) => services.vault.show(params, signal),
+  'vault/unset': (params, { services, signal }) => services.vault.unset(params, signal),
 }
 
 /** Reports whether a method of a client has a route. */

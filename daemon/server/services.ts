@@ -39,11 +39,22 @@ export interface Services {
     readonly get: Quick<'loop/get'>
     readonly inspect: Quick<'loop/inspect'>
     readonly list: Quick<'loop/list'>
+    readonly listEnv: Quick<'env/list'>
     readonly remove: Long<'loop/remove'>
     readonly rename: Quick<'loop/rename'>
     readonly restart: Long<'loop/restart'>
+    readonly setEnv: Quick<'env/set'>
     readonly start: Long<'loop/start'>
     readonly stop: Quick<'loop/stop'>
     readonly unarchive: Quick<'loop/unarchive'>
+    readonly unsetEnv: Quick<'env/unset'>
+  }
+  readonly vault: {
+    readonly create: Quick<'vault/create'>
+    readonly list: Quick<'vault/list'>
+    readonly remove: Quick<'vault/remove'>
+    readonly set: Quick<'vault/set'>
+    readonly show: Quick<'vault/show'>
+    readonly unset: Quick<'vault/unset'>
   }
 }

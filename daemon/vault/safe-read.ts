@@ -1,5 +1,6 @@
 import { constants } from 'node:fs'
 import { type FileHandle, lstat, open, readdir, readlink, realpath } from 'node:fs/promises'
+import { TEMPORARY_SUFFIX } from '../lib/atomic-file.ts'
 import { errorCode } from '../lib/error-code.ts'
 import { type Complaint, type Fence, refusalOf } from './fence.ts'
 
@@ -57,7 +58,8 @@ export async function listInside(
   if (isRefusal(located)) return refuse(located)
   if (located.kind === 'file') return refuse({ why: 'is no directory', target: null })
   try {
-    const names = await readdir(located.path)
+    // What is being written has a name of its own until it is complete.
+    const names = (await readdir(located.path)).filter((name) => !name.endsWith(TEMPORARY_SUFFIX))
     return names.length > MAX_ENTRIES
       ? refuse({ why: `has more than ${MAX_ENTRIES} entries`, target: null })
       : { names, complaints: [] }

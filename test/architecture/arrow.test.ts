@@ -6,7 +6,9 @@ const shown = ({ from, to }: Import) => `${from} → ${to}`
 const within = (path: string, folder: string) => path === folder || path.startsWith(`${folder}/`)
 
 /** Rooms of the daemon that hold use cases. They may know the port and each other's interfaces, never a transport. */
-const SERVICES = ['doctor', 'exec', 'git', 'idle', 'image', 'loop', 'uninstall'].map((room) => `daemon/${room}`)
+const SERVICES = ['doctor', 'exec', 'git', 'idle', 'image', 'loop', 'uninstall', 'vault'].map(
+  (room) => `daemon/${room}`,
+)
 
 /** Composition roots of the daemon: what serves a workspace, and what removes one. */
 const ROOTS = ['daemon/main.ts', 'daemon/uninstall-main.ts']

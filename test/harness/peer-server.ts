@@ -46,6 +46,7 @@ export function loopInfo(id: string, state: LoopState = 'running'): ResultOf<'lo
     repo: null,
     branch: null,
     image: null,
+    vault: 'default',
   }
 }
 
@@ -73,13 +74,25 @@ export function stubServices(own: { readonly [R in keyof Services]?: Partial<Ser
       get,
       inspect: unexpected,
       list,
+      listEnv: unexpected,
       remove: unexpected,
       rename: unexpected,
       restart: unexpected,
+      setEnv: unexpected,
       start: unexpected,
       stop: unexpected,
       unarchive: unexpected,
+      unsetEnv: unexpected,
       ...own.loop,
+    },
+    vault: {
+      create: unexpected,
+      list: unexpected,
+      remove: unexpected,
+      set: unexpected,
+      show: unexpected,
+      unset: unexpected,
+      ...own.vault,
     },
   }
 }

@@ -65,7 +65,11 @@ function makeService(): LoopService {
     }),
     images,
     repos,
-    vaults: new VaultStore({ home: join(podman.directory, 'home'), log }),
+    vaults: new VaultStore({
+      home: join(podman.directory, 'home'),
+      log,
+      removeTree: (path) => removeAsRoot(path, process.env),
+    }),
     leases: new LeaseRegister(systemClock),
     clock: systemClock,
     log,

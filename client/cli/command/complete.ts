@@ -41,6 +41,13 @@ async function ask(lookup: Lookup, context: Context): Promise<{ value: string; m
 
 async function answer(lookup: Lookup, client: LoopatClient): Promise<{ value: string; meaning: string }[]> {
   if (lookup === 'method') return client.server.capabilities.map((value) => ({ value, meaning: '' }))
+  if (lookup === 'vault') {
+    const { vaults } = await client.vault.list()
+    return vaults.map(({ name, env, home }) => ({
+      value: name,
+      meaning: `${env.length} variables, ${home.length} in the home`,
+    }))
+  }
   const { loops } = await client.loop.list({ archived: lookup === 'loop' ? 'exclude' : ARCHIVED[lookup] })
   return loops.map(({ name, state, title }) => ({ value: name, meaning: `${state}: ${title}` }))
 }

@@ -13,6 +13,7 @@ interface Options extends ContainerOptions {
   readonly repo?: string
   readonly ref?: string
   readonly image?: string
+  readonly vault?: string
   readonly start: boolean
   readonly json?: boolean
 }
@@ -27,6 +28,7 @@ export function configure(command: Command, context: Context): void {
     .option('--ref <ref>', "branch, tag or commit to start from (default: the origin's default branch)")
     .option('--image <image>', 'image to use in place of the sandbox image; any with /bin/sh')
   addContainerOptions(command, context.cwd)
+    .option('--vault <vault>', 'vault whose variables and files the loop gets (default: "default")')
     .option('--no-start', 'do not start the loop')
     .option('--json', 'the loop as an object')
     .action((words: string[], options: Options) => create(words, options, context))
@@ -71,6 +73,8 @@ export function createParams(words: readonly string[], options: Options, cwd: st
     ...(options.name === undefined ? {} : { name: options.name }),
     ...(options.repo === undefined ? {} : { repo: repository(options.repo, options.ref, cwd) }),
     ...(options.image === undefined ? {} : { image: options.image }),
+    // A blank one is none (rule V-4).
+    ...(options.vault === undefined || options.vault.trim() === '' ? {} : { vault: options.vault }),
     // A blank one is none (rule V-4).
     ...containerParams(options),
     start: options.start,

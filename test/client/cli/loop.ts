@@ -16,6 +16,7 @@ export function loopInfo(over: Partial<LoopInfo> = {}): LoopInfo {
     repo: null,
     branch: 'loop/fix-login-111111',
     image: null,
+    vault: 'default',
     ...over,
   }
 }

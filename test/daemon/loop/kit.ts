@@ -188,7 +188,7 @@ export class Workshop implements AsyncDisposable {
     this.repos = new FakeRepos(join(home, 'mirrors'))
     this.leases = new LeaseRegister(clock)
     const log = memoryLog(this.lines)
-    this.vaults = new VaultStore({ home, log })
+    this.vaults = new VaultStore({ home, log, removeTree: (path) => rm(path, { recursive: true }) })
     const directory = join(home, 'loops')
     this.store = new LoopStore({
       directory,

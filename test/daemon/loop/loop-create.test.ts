@@ -19,6 +19,7 @@ describe('creating a loop', () => {
       repo: null,
       branch: null,
       image: null,
+      vault: 'default',
       archivedAt: null,
       address: '10.88.0.2',
     })

@@ -20,7 +20,11 @@ export class VaultHome implements AsyncDisposable {
     this.#directory = directory
     this.home = join(directory, 'home')
     this.outside = join(directory, 'outside')
-    this.store = new VaultStore({ home: this.home, log: memoryLog(this.lines) })
+    this.store = new VaultStore({
+      home: this.home,
+      log: memoryLog(this.lines),
+      removeTree: (path) => rm(path, { recursive: true }),
+    })
   }
 
   static async open(): Promise<VaultHome> {
