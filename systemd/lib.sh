@@ -60,6 +60,9 @@ install_dependencies() {
   if [ "$lock_sum" != "$(cat node_modules/.loopat-lock 2>/dev/null)" ]; then
     say "installing the dependencies (npm ci)"
     npm ci --ignore-scripts --no-update-notifier --no-audit --no-fund --loglevel=error
+    # npm links the Node.js that the client brings for everything that `npm run` starts; that stays with the host's.
+    rm -f node_modules/.bin/node
+    hash -r
     echo "$lock_sum" >node_modules/.loopat-lock
   fi
 }

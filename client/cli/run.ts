@@ -72,8 +72,16 @@ function makeContext(host: Host, signals: Signals, signal: AbortSignal): Context
   }
 }
 
-/** `version` is what scripts call first and most: it loads nothing else, not even the parser of arguments. */
+/** What shells and scripts call when they start loads nothing else, not even the parser of arguments. */
 async function dispatch(argv: readonly string[], context: Context): Promise<void> {
+  if (argv.length === 2 && argv[0] === 'completion') {
+    const { completionScript, SHELLS } = await import('./completion.ts')
+    const shell = SHELLS.find((known) => known === argv[1])
+    if (shell !== undefined) {
+      context.output.text(completionScript(shell))
+      return
+    }
+  }
   if (argv.length === 1 && (argv[0] === 'version' || argv[0] === '--version' || argv[0] === '-V')) {
     const { version } = await import('./command/version.ts')
     version({}, context)

@@ -1,6 +1,6 @@
 import { execFile } from 'node:child_process'
 import { existsSync } from 'node:fs'
-import { cp, mkdir, mkdtemp, readdir, readFile, realpath, rm } from 'node:fs/promises'
+import { cp, mkdir, mkdtemp, readdir, readFile, realpath, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { basename, join } from 'node:path'
 import { promisify } from 'node:util'
@@ -52,6 +52,17 @@ describe('the packages', () => {
     const { verdicts } = await workspace.json<{ verdicts: { removed: boolean }[] }>('uninstall', '--yes')
     expect(verdicts.map(({ removed }) => removed)).toEqual([true, true, true, true, true])
     expect(existsSync(workspace.home)).toBe(false)
+  })
+
+  it('should bring a Node.js for machines whose own is older than 22', async () => {
+    await using workspace = await makeWorkspace({ bin: join(directory, 'prefix/bin'), image: false })
+    const old = join(workspace.directory, 'old')
+    await mkdir(old)
+    await writeFile(join(old, 'node'), '#!/bin/sh\ntest "$1" = -p && echo fit\n', { mode: 0o755 })
+    const env = { PATH: `${old}:${process.env.PATH}`, XDG_CACHE_HOME: join(workspace.directory, 'cache') }
+    expect(await workspace.loopctl(['daemon', 'start'], { env })).toMatchObject({ code: 0 })
+    const command = await readFile(`/proc/${await workspace.daemonPid()}/cmdline`, 'utf8')
+    expect(command).toContain('/client/node_modules/node-linux-')
   })
 
   it('should be gone after npm uninstall', async () => {
