@@ -105,7 +105,11 @@ async function inScratch(): Promise<string[]> {
 
 async function amongProcesses({ name, home }: TestWorkspace, containers: ReadonlySet<string>): Promise<string[]> {
   const isStray = ({ words, environment }: Process): boolean => {
-    if (isMonitor(words, name)) return !containers.has(words[words.indexOf('-c') + 1] ?? '')
+    if (isMonitor(words, name)) {
+      const [container = '', session] = ['-c', '-u'].map((flag) => words[words.indexOf(flag) + 1])
+      // One for a command stays for some seconds after it, whatever becomes of the container.
+      return container === session && !containers.has(container)
+    }
     if (words.some((word) => word === 'buildah-oci-runtime' || /^\/var\/tmp\/buildah\d/.test(word))) return true
     return words.includes('git') && environment.includes(`LOOPATD_HELPER_HOME=${home}`)
   }

@@ -26,7 +26,7 @@ const LOG_TAIL = 6000
 
 const VICTIMS = ['daemon', 'podman', 'both'] as const
 /** How long the operations take when they are left alone, in milliseconds, and a bit more. */
-const LENGTHS = { create: 1200, clone: 1500, exec: 300, build: 1500, remove: 800 }
+const LENGTHS = { create: 900, clone: 1100, exec: 300, build: 1200, remove: 500 }
 
 interface Round {
   readonly operation: keyof typeof LENGTHS
