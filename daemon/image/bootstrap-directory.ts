@@ -1,7 +1,12 @@
 /** Temporary directories of bootstrapping: where they are, and how they go, also after a crash. */
 import { chmod, lstat, mkdtemp, readdir, rm } from 'node:fs/promises'
 import { join } from 'node:path'
+import type { Clock } from '../lib/clock.ts'
 import { type BootstrapTools, runHelper } from './bootstrap-tools.ts'
+
+/** How often the removal is tried, and the pause between two attempts in milliseconds. */
+const ATTEMPTS = 5
+const PAUSE_MS = 500
 
 const PREFIX = 'loopat-base-'
 /** What is put behind the name of the workspace; it has no hyphen, so no workspace takes another's directory for its own. */
@@ -13,6 +18,19 @@ export async function makeDirectory({ tmpDir }: BootstrapTools, workspace: strin
   // The tool's root is another user than ours, to this directory: it must be open. See TMPDIR in its manual.
   await chmod(directory, 0o1777)
   return directory
+}
+
+/** Removes such a directory after a crash: processes of the tool that have just been killed may still write into it. */
+export async function removeAbandoned(directory: string, tools: BootstrapTools, clock: Clock): Promise<void> {
+  for (let attempt = 1; ; attempt += 1) {
+    try {
+      await removeDirectory(directory, tools)
+      return
+    } catch (error) {
+      if (attempt === ATTEMPTS || !(error instanceof Error && 'code' in error)) throw error
+      await clock.sleep(PAUSE_MS)
+    }
+  }
 }
 
 /** Finds the directories of a workspace; those that are there when its daemon starts were left by a crash. */

@@ -6,7 +6,7 @@ import type { Clock } from '../lib/clock.ts'
 import { Coalesce } from '../lib/coalesce.ts'
 import { noProgress, type OnProgress } from '../lib/progress.ts'
 import type { Logger } from '../log.ts'
-import { findDirectories, removeDirectory } from './bootstrap-directory.ts'
+import { findDirectories, removeAbandoned } from './bootstrap-directory.ts'
 import { planBootstrap, readHostSystem } from './bootstrap-plan.ts'
 import type { BootstrapTools } from './bootstrap-tools.ts'
 import { ImageBuilder, type Made, type NamedImage } from './image-builder.ts'
@@ -145,10 +145,10 @@ export class ImageService {
   }
 
   async #remove(directories: readonly string[]): Promise<void> {
-    const { log, tools } = this.#options
+    const { clock, log, tools } = this.#options
     for (const path of directories) {
       try {
-        await removeDirectory(path, tools)
+        await removeAbandoned(path, tools, clock)
         log.info({ path }, 'removed what a crash left behind')
       } catch (err) {
         if (!(err instanceof Error && 'code' in err)) throw err
