@@ -85,9 +85,15 @@ export function protectedPlaces({ home, runtime, userHome, uid, env, sockets }: 
  */
 export class MountGuard {
   readonly #places: readonly ProtectedPlace[]
+  readonly #readTable: () => Promise<string>
 
-  constructor(places: readonly ProtectedPlace[]) {
+  /** @param readTable reads the mounts of the host, as in `/proc/self/mountinfo` */
+  constructor(
+    places: readonly ProtectedPlace[],
+    readTable: () => Promise<string> = () => readFile('/proc/self/mountinfo', 'utf8'),
+  ) {
     this.#places = places
+    this.#readTable = readTable
   }
 
   /**
@@ -96,7 +102,7 @@ export class MountGuard {
    * @returns why it must not be mounted; undefined when it may
    */
   async check(real: string): Promise<string | undefined> {
-    const mounts = parseMountInfo(await readFile('/proc/self/mountinfo', 'utf8'))
+    const mounts = parseMountInfo(await this.#readTable())
     for (const place of this.#places) {
       const relation = await relate(real, await canonical(place.path), mounts)
       if (relation === undefined || (relation === 'within' && place.scope === 'itself')) continue

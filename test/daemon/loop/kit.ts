@@ -14,7 +14,7 @@ import type { Logger } from '../../../daemon/log.ts'
 import type { LoopChange, LoopImage, LoopImages } from '../../../daemon/loop/loop-options.ts'
 import { LoopService } from '../../../daemon/loop/loop-service.ts'
 import { LoopStore, type StoreFiles } from '../../../daemon/loop/loop-store.ts'
-import type { AskedMount } from '../../../daemon/loop/mount-fact.ts'
+import type { LoopMounts } from '../../../daemon/loop/mount-fact.ts'
 import { MountGuard, protectedPlaces } from '../../../daemon/loop/mount-guard.ts'
 import { VaultStore } from '../../../daemon/vault/vault-store.ts'
 import { FakeEngine } from '../../fake/engine.ts'
@@ -151,8 +151,8 @@ export interface WorkshopOptions {
   /** As in {@link LoopService}'s options. */
   readonly homeIsNew?: boolean
   readonly clock?: Clock
-  /** Mounts of the configuration. */
-  readonly operatorMounts?: readonly AskedMount[]
+  /** Mounts of the configuration, and what guards them. */
+  readonly mounts?: Partial<LoopMounts>
   readonly files?: StoreFiles
   /** The engine of a workshop that was left; it is then not disposed with this one. */
   readonly engine?: FakeEngine
@@ -206,7 +206,7 @@ export class Workshop implements AsyncDisposable {
       clock,
       log,
       paths: { home, loops: directory, control: join(home, 'runtime', 'control') },
-      mounts: { operator: options.operatorMounts ?? [], userHome: homedir(), guard: guardOf(home) },
+      mounts: { operator: [], userHome: homedir(), guard: guardOf(home), ...options.mounts },
       workspace: WORKSPACE,
       user: 'ada',
       homeIsNew: options.homeIsNew ?? false,
