@@ -44,7 +44,8 @@ describe('connect', () => {
     expect(client.server).toMatchObject({ protocolVersion: 1, workspace: 'test' })
     expect(client.socket).toBe(server.path)
     expect(await client.loop.list()).toEqual({ loops: [] })
-    expect(server.log).toContainEqual(expect.objectContaining({ fields: { client: { name: 'me', version: '2' } } }))
+    const fields = expect.objectContaining({ client: { name: 'me', version: '2' } })
+    expect(server.log).toContainEqual(expect.objectContaining({ fields }))
   })
 
   it('should say that no daemon answers, where, and what to do', async () => {
