@@ -282,8 +282,7 @@ async function serve(ground: Ground, stop: AbortController): Promise<void> {
     limits: { maxConnections: config.daemon.max_connections, maxMessageBytes: config.daemon.max_message_bytes },
   })
   lifetime.add(() => rooms.image.settled())
-  await takeOver(ground, rooms)
-  await openEngine(rooms)
+  await Promise.all([takeOver(ground, rooms), openEngine(rooms)])
   await rooms.loop.open()
   for (const fault of await operatorFaults(rooms.mounts))
     log.warn({ ...fault }, 'a mount of the configuration is left out')
