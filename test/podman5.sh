@@ -69,7 +69,8 @@ run_suites() {
   version=$(as_user "$name" podman --version)
   case $version in 'podman version 5.'*) ;; *) die "this is not podman 5: $version" ;; esac
   say "the suites run as $name with $version and Node.js $(node --version)"
-  # The packages are npm's matter, which Debian's Node.js comes without, and the bench measures this machine.
+  # The packages are npm's matter, which Debian's Node.js comes without, and the bench measures this machine. The suite
+  # `systemd` boots one of this machine, and is about the daemon and its units: which podman runs makes no difference.
   as_user "$name" LOOPAT_TEST_WITHOUT='test/{e2e/package,podman/bench}.test.ts' \
     sh "$(user_field "$name" 6)/loopatd/test/suites.sh" podman "$@"
 }
