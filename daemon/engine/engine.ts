@@ -111,6 +111,8 @@ export interface ContainerSpec {
   readonly mounts: readonly BindMount[]
   /** The caller's own uid and gid appear as these inside. */
   readonly keepId: { readonly uid: number; readonly gid: number }
+  /** How the mapped user is known inside, where the image knows it otherwise or not at all; the image's way when absent. */
+  readonly account?: { readonly name: string; readonly home: string }
   /** An init process reaps children and forwards signals. */
   readonly init: boolean
   /** A network name, or one of the two special modes. */

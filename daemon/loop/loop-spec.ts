@@ -19,6 +19,7 @@ export const LABEL = {
 const HASH_VERSION = 'loopat-spec-1'
 /** The image's user `loopat` (rule C-6). */
 const SANDBOX_ID = 2000
+const SANDBOX_USER = 'loopat'
 /** Seconds between TERM and KILL (appendix A). */
 const STOP_TIMEOUT_SECONDS = 5
 
@@ -83,6 +84,8 @@ export function draftSpec(input: SpecInput): SpecDraft {
     dns,
     limits,
     keepId: { uid: SANDBOX_ID, gid: SANDBOX_ID },
+    // Programs such as ssh ask the list of users for the home, not the environment (D1).
+    account: { name: SANDBOX_USER, home: HOME },
     init: true,
     // Names resolve by alias, not by hostname.
     network: { kind: 'named', name: networkName(workspace, id), aliases: [hostname] },
@@ -103,10 +106,10 @@ export function hashInput(draft: SpecDraft): string {
 /**
  * Everything in the draft that takes a new container when it changes, as JSON, bytewise sorted (rules C-11, C-12). Out
  * are env, because callers rightly differ in it, image and labels, which are compared by themselves, and the workdirs of
- * other loops, which come and go. What was not asked for is not mentioned: what earlier versions made stays as it is.
+ * other loops, which come and go, and the account, which is what the image should have had. What was not asked for is not mentioned: what earlier versions made stays as it is.
  */
 export function specText(draft: SpecDraft): string {
-  const { env: _env, mounts, choices, dns, limits, ...rest } = draft
+  const { env: _env, account: _account, mounts, choices, dns, limits, ...rest } = draft
   const counted = mounts
     .filter(({ row }) => row !== OTHER_LOOPS_ROW)
     .map(toBind)

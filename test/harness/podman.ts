@@ -148,21 +148,36 @@ export async function smallImage(
   return { ...details, tag, [Symbol.asyncDispose]: () => engine.image.untag(tag) }
 }
 
-/** The root file system of {@link smallImage} as a tar. */
-export async function smallRootfs(): Promise<Readable> {
+/**
+ * Imports a tiny image that nobody made for loops: no bash, no user of ours, no place for homes.
+ * @param tag fully qualified name with tag
+ */
+export async function bareImage(engine: Engine, tag: string): Promise<TestImage> {
+  const details = await engine.image.import(await smallRootfs(true), tag)
+  return { ...details, tag, [Symbol.asyncDispose]: () => engine.image.untag(tag) }
+}
+
+/**
+ * The root file system of {@link smallImage} as a tar.
+ * @param isBare without the user loopat and without a place for homes, as images are that nobody made for loops
+ */
+export async function smallRootfs(isBare = false): Promise<Readable> {
   if (!existsSync('/bin/busybox'))
     throw new Error('tests with podman need /bin/busybox: apt-get install busybox-static')
   const tar = pack()
   for (const name of ['bin', 'dev', 'etc', 'proc', 'run', 'sys', 'usr', 'usr/bin', 'var']) directory(tar, name, 0o755)
   directory(tar, 'tmp', 0o1777)
-  directory(tar, 'home', 0o755)
-  tar.entry({ name: 'home/loopat', type: 'directory', mode: 0o755, uid: 2000, gid: 2000 })
+  if (!isBare) {
+    directory(tar, 'home', 0o755)
+    tar.entry({ name: 'home/loopat', type: 'directory', mode: 0o755, uid: 2000, gid: 2000 })
+  }
   const busybox = await readFile('/bin/busybox')
   tar.entry({ name: 'bin/busybox', mode: 0o755 }, busybox)
   for (const link of LINKS) tar.entry({ name: `bin/${link}`, type: 'symlink', linkname: 'busybox' })
   tar.entry({ name: 'usr/bin/env', type: 'symlink', linkname: '/bin/busybox' })
-  file(tar, 'etc/passwd', 'root:x:0:0:root:/root:/bin/sh\nloopat:x:2000:2000:loopat:/home/loopat:/bin/sh\n')
-  file(tar, 'etc/group', 'root:x:0:\nloopat:x:2000:\n')
+  const user = isBare ? '' : 'loopat:x:2000:2000:loopat:/home/loopat:/bin/sh\n'
+  file(tar, 'etc/passwd', `root:x:0:0:root:/root:/bin/sh\n${user}`)
+  file(tar, 'etc/group', `root:x:0:\n${isBare ? '' : 'loopat:x:2000:\n'}`)
   // For tests of what cannot be executed.
   file(tar, 'etc/not-executable', 'no program\n')
   tar.entry({ name: 'etc/loopat-busybox', mode: 0o644 }, createHash('sha256').update(busybox).digest('hex'))

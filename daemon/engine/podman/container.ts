@@ -21,6 +21,7 @@ import { pathOf } from './docker.ts'
 import { type PodmanExec, startExec } from './exec.ts'
 import { readInfo } from './info.ts'
 import { endAllRemoved, endRemoved } from './orphan.ts'
+import { PasswdEntries } from './passwd.ts'
 import { containerDetails, containerSummaries, created, read } from './schema.ts'
 
 /** What podman answers for "never". */
@@ -37,6 +38,7 @@ export class PodmanContainers implements ContainerEngine {
    * must not do at once: some of ten creations failed for a lack of ids, and now and then the service crashed.
    */
   readonly #creations = new KeyedMutex()
+  readonly #passwd: PasswdEntries
   /** Commands whose connection is open. */
   readonly #execs = new Set<PodmanExec>()
 
@@ -44,6 +46,7 @@ export class PodmanContainers implements ContainerEngine {
   constructor(api: PodmanApi, env: NodeJS.ProcessEnv | undefined) {
     this.#api = api
     this.#env = env
+    this.#passwd = new PasswdEntries(api)
   }
 
   async create(spec: ContainerSpec, signal?: AbortSignal): Promise<{ readonly id: string }> {
@@ -62,7 +65,12 @@ export class PodmanContainers implements ContainerEngine {
       repeatable: false,
     }
     const answer = await this.#creations.run('create', () => this.#api.call(call, signal), signal)
-    return { id: read(created, answer, what).Id }
+    const id = read(created, answer, what).Id
+    if (spec.account !== undefined) {
+      const { Image } = await this.#mustInspect(id, signal)
+      await this.#passwd.mend(id, plainId(Image), { ...spec.keepId, ...spec.account }, signal)
+    }
+    return { id }
   }
 
   async start(container: string, signal?: AbortSignal): Promise<void> {

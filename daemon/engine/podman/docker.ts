@@ -8,7 +8,7 @@ export type Query = Readonly<Record<string, string | number | boolean | readonly
 
 /** One request to podman's API. */
 export interface ApiRequest {
-  readonly method: 'GET' | 'POST' | 'DELETE'
+  readonly method: 'GET' | 'POST' | 'PUT' | 'DELETE'
   /** Path without query; parts that come from outside are encoded with {@link pathOf}. */
   readonly path: string
   readonly query?: Query

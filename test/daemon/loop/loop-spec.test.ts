@@ -57,6 +57,7 @@ describe('the container of a loop', () => {
         { source: '/h/mirrors/demo.git', target: '/loopat/mirrors/demo.git', readOnly: true },
       ],
       keepId: { uid: 2000, gid: 2000 },
+      account: { name: 'loopat', home: '/home/loopat' },
       init: true,
       network: { kind: 'named', name: 'loopat-ws-0b8f3c4e', aliases: ['loop-0b8f3c4e'] },
       dns: [],
