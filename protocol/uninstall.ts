@@ -17,6 +17,7 @@ export const UninstallPlan = z.strictObject({
   home: z.string(),
   loops: z.int().describe('Loops, archived ones included, whose files are in the home.'),
   mirrors: z.int().describe('Mirrors of repositories in the home.'),
+  vaults: z.int().describe('Vaults of credentials in the home.'),
   noPodman: z
     .string()
     .nullable()

@@ -23,7 +23,7 @@ export interface UninstallPlace {
  */
 export async function planUninstall(place: UninstallPlace, signal: AbortSignal): Promise<UninstallPlan> {
   const { workspace, home, runtime, engine, service } = place
-  const { isWorkspace, foreign, loops, mirrors } = await lookAtHome(home)
+  const { isWorkspace, foreign, loops, mirrors, vaults } = await lookAtHome(home)
   const inPodman = 'missing' in engine ? [] : await findInPodman(engine, workspace, signal)
   const own: UninstallResource[] =
     (await service.pid()) === undefined ? [] : [{ kind: 'service', name: service.socketPath }]
@@ -33,6 +33,7 @@ export async function planUninstall(place: UninstallPlace, signal: AbortSignal):
     home,
     loops,
     mirrors,
+    vaults,
     noPodman: 'missing' in engine ? engine.missing : null,
     resources: [...inPodman, ...own, ...data.map((name) => ({ kind: 'data' as const, name }))],
     kept: [...foreign],

@@ -1,5 +1,6 @@
 import { readdir, rm, rmdir } from 'node:fs/promises'
 import { join } from 'node:path'
+import { lookAtVaults, removeVaults } from './vault-files.ts'
 
 /** Deletes a tree, also what belongs to sub-uids of the user; a missing one is a success. */
 export type RemoveTree = (path: string) => Promise<void>
@@ -8,6 +9,8 @@ export type RemoveTree = (path: string) => Promise<void>
 const MARK = '.lock'
 /** What the daemon makes in a home. Everything else there is somebody else's. */
 const OURS = ['config.toml', 'known_hosts', 'log', 'loops', 'mirrors']
+/** Where vaults are, beside what users keep there. */
+const PERSONAL = 'personal'
 
 /** What is in a home. */
 export interface HomeContent {
@@ -17,16 +20,19 @@ export interface HomeContent {
   readonly foreign: readonly string[]
   readonly loops: number
   readonly mirrors: number
+  readonly vaults: number
 }
 
 /** Looks at a home; a missing one is empty. */
 export async function lookAtHome(home: string): Promise<HomeContent> {
   const names = await namesIn(home)
-  if (!names.includes(MARK)) return { isWorkspace: false, foreign: [], loops: 0, mirrors: 0 }
-  const foreign = names.filter((name) => name !== MARK && !OURS.includes(name)).sort()
+  if (!names.includes(MARK)) return { isWorkspace: false, foreign: [], loops: 0, mirrors: 0, vaults: 0 }
+  const foreign = names.filter((name) => ![MARK, PERSONAL, ...OURS].includes(name)).sort()
+  const personal = await lookAtVaults(home)
   return {
     isWorkspace: true,
-    foreign: foreign.map((name) => join(home, name)),
+    foreign: [...foreign.map((name) => join(home, name)), ...personal.foreign],
+    vaults: personal.vaults,
     loops: (await namesIn(join(home, 'loops'))).filter((name) => !name.startsWith('.')).length,
     mirrors: (await namesIn(join(home, 'mirrors'))).filter((name) => name.endsWith('.git')).length,
   }
@@ -40,6 +46,7 @@ export async function removeHome(home: string, removeTree: RemoveTree): Promise<
   const { isWorkspace, foreign } = await lookAtHome(home)
   if (!isWorkspace) return
   for (const name of OURS) await removeTree(join(home, name))
+  await removeVaults(home, removeTree)
   if (foreign.length > 0) throw new Error(`it holds what is not loopat's: ${foreign.join(', ')}`)
   await rm(join(home, MARK), { force: true })
   await rmdir(home)

@@ -121,7 +121,9 @@ async function remove(context: Context, { json }: { readonly json: boolean }): P
 
 function describePlan(plan: UninstallPlan, units: readonly string[]): string {
   const { workspace, home, resources, kept, noPodman } = plan
-  const lines = [`workspace ${workspace}: ${count(plan.loops, 'loop')}, ${count(plan.mirrors, 'mirror')} in ${home}`]
+  const vaults = plan.vaults > 0 ? `, ${count(plan.vaults, 'vault')} of credentials` : ''
+  const files = `${count(plan.loops, 'loop')}, ${count(plan.mirrors, 'mirror')}${vaults}`
+  const lines = [`workspace ${workspace}: ${files} in ${home}`]
   if (noPodman !== null) lines.push(`not looked for in podman: ${noPodman}`)
   if (resources.length === 0 && units.length === 0) lines.push('there is nothing to remove')
   for (const unit of units) lines.push(`  ${'unit'.padEnd(WIDTH)}${unit}`)

@@ -1,4 +1,4 @@
-import { mkdir, mkdtemp, readdir, rm, writeFile } from 'node:fs/promises'
+import { mkdir, mkdtemp, readdir, rm, symlink, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { UninstallResource, UninstallVerdict } from '@loopatd/protocol'
@@ -86,6 +86,7 @@ describe('uninstalling the workspace foo beside foobar', () => {
       home,
       loops: 2,
       mirrors: 1,
+      vaults: 0,
       noPodman: null,
       resources: [
         container,
@@ -157,6 +158,28 @@ describe('uninstalling the workspace foo beside foobar', () => {
       reason: `it holds what is not loopat's: ${join(home, 'diary')}`,
     })
     expect((await readdir(home)).sort()).toEqual(['.lock', 'diary'])
+  })
+
+  it('should remove vaults and count them, and leave what else their users keep', async () => {
+    for (const path of [
+      'ada/.loopat/vaults/work/envs',
+      'ada/.loopat/vaults/default',
+      'bob/.loopat/vaults',
+      'bob/memory',
+    ]) {
+      await mkdir(join(home, 'personal', path), { recursive: true })
+    }
+    await mkdir(join(root, 'elsewhere', '.loopat', 'vaults', 'x'), { recursive: true })
+    await symlink(join(root, 'elsewhere'), join(home, 'personal', 'eve'))
+    const kept = ['bob/memory', 'eve'].map((path) => join(home, 'personal', path))
+    expect(await plan()).toMatchObject({ vaults: 2, kept })
+    expect((await act()).find(({ name }) => name === home)).toMatchObject({ removed: false })
+    expect((await readdir(join(home, 'personal'))).sort()).toEqual(['bob', 'eve'])
+    expect(await readdir(join(root, 'elsewhere', '.loopat', 'vaults'))).toEqual(['x'])
+    await rm(join(home, 'personal', 'eve'))
+    await rm(join(home, 'personal', 'bob', 'memory'), { recursive: true })
+    expect((await act()).every(({ removed }) => removed)).toBe(true)
+    expect((await readdir(root)).sort()).toEqual(['elsewhere'])
   })
 
   it('should touch nothing in a directory that never was a home', async () => {

@@ -11,6 +11,7 @@ const plan: UninstallPlan = {
   home: '/h',
   loops: 2,
   mirrors: 1,
+  vaults: 0,
   noPodman: null,
   resources: [
     { kind: 'container', name: 'loopat-w-1' },
