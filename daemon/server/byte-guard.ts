@@ -73,6 +73,12 @@ export class ByteGuard {
     return body
   }
 
+  /** Lets go of what is held. */
+  clear(): void {
+    this.#hold(NOTHING, 0, false)
+    this.#bodyBytes = undefined
+  }
+
   #hold(buffer: Buffer, length: number, isOwn: boolean): void {
     this.#buffer = buffer
     this.#isOwn = isOwn

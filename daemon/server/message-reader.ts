@@ -54,6 +54,7 @@ export class GuardedReader extends AbstractMessageReader {
   stop(): void {
     this.#stopped = true
     clearTimeout(this.#timer)
+    this.#options.guard.clear()
     this.#options.socket.resume()
   }
 

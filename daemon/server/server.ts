@@ -7,6 +7,7 @@ import type { EventHub } from './event-hub.ts'
 import { LimitedLog } from './limited-log.ts'
 import { DEFAULT_LIMITS, type ServerLimits } from './limits.ts'
 import { encodeMessage } from './message-writer.ts'
+import { Roster } from './roster.ts'
 import type { Services } from './services.ts'
 import { daemonStopping, Session, type SessionContext } from './session.ts'
 import { sniff } from './sniff.ts'
@@ -61,8 +62,8 @@ export function createServer(options: ServerOptions): Server {
 class SocketServer implements Server {
   readonly #context: SessionContext
   readonly #server: NetServer
-  readonly #sockets = new Set<Socket>()
-  readonly #sessions = new Set<Session>()
+  readonly #sockets = new Roster<Socket>()
+  readonly #sessions = new Roster<Session>()
   #listening: Listening | undefined
   #closing: Promise<void> | undefined
 
@@ -98,8 +99,11 @@ class SocketServer implements Server {
       turnAway(socket, this.#context.limits.maxConnections)
       return
     }
-    this.#sockets.add(socket)
-    socket.once('close', () => this.#sockets.delete(socket))
+    const leave = this.#sockets.add(socket)
+    socket.once('close', () => {
+      leave()
+      setImmediate(forget, socket)
+    })
     void this.#serve(socket)
   }
 
@@ -119,9 +123,9 @@ class SocketServer implements Server {
 
   #open(socket: Socket, head: Buffer): void {
     const session = new Session(socket, head, this.#context)
-    this.#sessions.add(session)
+    const leave = this.#sessions.add(session)
     // What a vanished client asked for still cleans up; the daemon must not exit in the middle of that.
-    void session.closed.then(() => session.drain()).then(() => this.#sessions.delete(session))
+    void session.closed.then(() => session.drain()).then(leave)
     if (this.#closing !== undefined) void session.drain()
   }
 
@@ -140,6 +144,18 @@ class SocketServer implements Server {
     await stopped
     this.#context.log.flush()
   }
+}
+
+const ignore = () => undefined
+
+/**
+ * Takes everybody off a connection that is over. Node.js keeps a closed socket for longer than it is of use, and what
+ * listens to it would be kept with it: a session and all that it holds.
+ */
+function forget(socket: Socket): void {
+  socket.removeAllListeners()
+  // Nothing is said after the end; if it were, it must not end the daemon.
+  socket.on('error', ignore)
 }
 
 /** Says why, then hangs up. */

@@ -5,6 +5,7 @@ import { type CheckedParamsOf, LoopatError, METHODS, type MethodName, type Resul
 import {
   type CancellationToken,
   createMessageConnection,
+  type Disposable,
   type Message,
   type MessageConnection,
   ResponseError,
@@ -61,6 +62,7 @@ export class Session implements RouteSession {
   readonly #context: SessionContext
   readonly #log: Logger
   readonly #connection: MessageConnection
+  readonly #errors: Disposable
   readonly #reader: GuardedReader
   readonly #writer: BoundedWriter
   readonly #requests = new RequestSet()
@@ -94,7 +96,7 @@ export class Session implements RouteSession {
     })
     this.#connection = createMessageConnection(this.#reader, this.#writer, silent)
     this.#connection.onRequest((method, params, token) => this.#handle(method, params, token))
-    this.#connection.onError(([error]) => this.#violation(error))
+    this.#errors = this.#connection.onError(([error]) => this.#violation(error))
     this.closed = new Promise((resolve) => {
       socket.once('close', () => {
         this.#ended()
@@ -281,6 +283,8 @@ export class Session implements RouteSession {
     this.#subscriptions.clear()
     this.#context.streams.endSession(this.id)
     this.#connection.dispose()
+    // The library keeps this listener in a list that V8 may hold for old: the session would be garbage of the slow kind.
+    this.#errors.dispose()
     this.#log.debug({}, 'a connection ended')
   }
 }
