@@ -39,6 +39,7 @@ function describe({ loop, container, leases, paths, recreation }: ResultOf<'loop
     ['repository', loop.repo?.source ?? null],
     ['branch', loop.branch],
     ['image', loop.image],
+    ['vault', loop.vault],
     ['container', container.name],
     ['made anew', remade(recreation.last, now)],
     ['next start', recreation.due === null ? null : `makes the container anew: ${recreation.due}`],
