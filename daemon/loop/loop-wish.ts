@@ -63,7 +63,7 @@ export async function acceptLimits(
 
 function refused({ source, target }: AskedMount, why: string): LoopatError {
   return new LoopatError('mount_refused', `cannot mount ${source} at ${target}: ${why}`, {
-    next: 'Name another source or target; see "Mounts" in the README.',
+    next: 'Name another source or target; the README says what is refused, below "What a loop is made of".',
     details: { source, target },
   })
 }

@@ -56,9 +56,9 @@ export function protectedPlaces({ home, runtime, userHome, uid, env, sockets }: 
     ...themselves(['/'], 'the whole host'),
     ...themselves(['/dev'], 'the devices of the host'),
     ...trees(['/proc', '/sys'], 'what the kernel shows'),
+    ...trees([home, join(userHome, '.loopat')], 'the home of the daemon'),
     // Named by itself, since another name of the very file is recognised, too.
     ...trees([join(home, 'config.toml')], 'the configuration of the daemon'),
-    ...trees([home, join(userHome, '.loopat')], 'the home of the daemon'),
     ...trees([runtime, dirname(runtime)], 'the runtime directory of the daemon'),
     ...trees([...sockets, ...ENGINE_PLACES], 'the control of a container engine'),
     ...runtimes.flatMap((path) => [
