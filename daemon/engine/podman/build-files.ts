@@ -49,19 +49,31 @@ export async function oldestMakerMs(): Promise<number> {
   return oldest
 }
 
-/** Start of a process in milliseconds since the epoch; undefined when it has ended. */
-export async function startedMsOf(pid: number): Promise<number | undefined> {
-  const found = await readStat(String(pid))
-  return found === undefined ? undefined : (await bootMs()) + found.sinceBootMs
+/** Parent of a process; undefined when it has ended. */
+export async function parentOf(pid: number): Promise<number | undefined> {
+  return (await readStat(String(pid)))?.parent
+}
+
+/** Reports whether a process is podman or buildah. */
+export async function isMaker(pid: number): Promise<boolean> {
+  return MAKERS.has((await readStat(String(pid)))?.name ?? '')
+}
+
+interface Stat {
+  readonly name: string
+  readonly parent: number
+  readonly sinceBootMs: number
 }
 
 /** Undefined for a process that has ended. */
-async function readStat(pid: string): Promise<{ readonly name: string; readonly sinceBootMs: number } | undefined> {
+async function readStat(pid: string): Promise<Stat | undefined> {
   const stat = await unless(readFile(`/proc/${pid}/stat`, 'utf8'), 'ENOENT', 'ESRCH')
   if (stat === undefined) return undefined
   const name = stat.slice(stat.indexOf('(') + 1, stat.lastIndexOf(')'))
   const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ')
-  return fields[0] === 'Z' ? undefined : { name, sinceBootMs: (Number(fields[19]) / TICKS) * 1000 }
+  return fields[0] === 'Z'
+    ? undefined
+    : { name, parent: Number(fields[1]), sinceBootMs: (Number(fields[19]) / TICKS) * 1000 }
 }
 
 /** Podman runs itself after each command and container, to tidy up: that makes nothing. */

@@ -1,8 +1,8 @@
 import { access } from 'node:fs/promises'
 import { BUILD_REPO, type BuildDeps } from './build.ts'
 import { oldestMakerMs, removeBuildFiles } from './build-files.ts'
+import { endAbandonedSteps } from './build-orphan.ts'
 import { splitName } from './image-name.ts'
-import { endBuildSteps } from './orphan.ts'
 import { listWorkingContainers, removeWorkingContainer } from './working-container.ts'
 
 /** The label that every image of ours carries, and with it every layer of its build. */
@@ -23,9 +23,8 @@ const OUR_IMAGES = 'localhost/loopat-'
  * @returns how many things were removed
  */
 export async function cleanUpBuilds(deps: BuildDeps, beforeMs: number, signal?: AbortSignal): Promise<number> {
-  const oldestMs = await oldestMakerMs()
-  const youngestMs = Math.min(beforeMs, Math.max(oldestMs, Date.now() - LONGEST_BUILD_MS))
-  let removed = await endBuildSteps(oldestMs, deps.env)
+  const youngestMs = Math.min(beforeMs, Math.max(await oldestMakerMs(), Date.now() - LONGEST_BUILD_MS))
+  let removed = await endAbandonedSteps(deps.env)
   for (const tag of await listAbandonedNames(deps, signal)) {
     const id = await deps.images.untag(tag, signal)
     if (id !== undefined) removed += 1

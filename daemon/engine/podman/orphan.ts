@@ -1,20 +1,10 @@
 /**
- * Containers that run although podman does not know them, or no longer. Podman leaves such when it is killed: one that it
- * was about to stop it later removes without stopping it, and a step of a build waits for a start that never comes.
+ * Containers that run although podman has removed them. Podman that is killed while it stops a container removes it later
+ * without stopping it.
  */
-import { readdir, readFile, stat } from 'node:fs/promises'
-import { basename, join } from 'node:path'
-import { startedMsOf } from './build-files.ts'
+import { readFile, stat } from 'node:fs/promises'
+import { basename } from 'node:path'
 import { findByArgument, run } from './host.ts'
-
-/** OCI runtimes, each with a directory of this name where it keeps what it runs. */
-const RUNTIMES = ['crun', 'runc']
-
-/** How the runtime calls the step of a build. */
-const BUILD_STEP = /^buildah-buildah\d+$/
-
-/** The program that waits for a step of a build. */
-const BUILD_WAITER = 'buildah-oci-runtime'
 
 /** An argument of every monitor. */
 const EVERY_MONITOR = '--exit-dir'
@@ -55,33 +45,6 @@ export async function endAllRemoved(env: NodeJS.ProcessEnv | undefined): Promise
   return ended
 }
 
-/**
- * Ends steps of builds that are older than every podman and buildah of this user that runs: nobody waits for them.
- * @param oldestMs start of the oldest one, in milliseconds since the epoch
- * @returns how many there were
- */
-export async function endBuildSteps(oldestMs: number, env: NodeJS.ProcessEnv | undefined): Promise<number> {
-  let ended = 0
-  for (const pid of await findByArgument(BUILD_WAITER)) {
-    const startedMs = await startedMsOf(pid)
-    if (startedMs === undefined || startedMs >= oldestMs) continue
-    kill(pid)
-    ended += 1
-  }
-  if (env?.XDG_RUNTIME_DIR === undefined) return ended
-  for (const runtime of RUNTIMES) {
-    const directory = join(env.XDG_RUNTIME_DIR, runtime)
-    for (const name of (await unlessGone(readdir(directory))) ?? []) {
-      if (!BUILD_STEP.test(name)) continue
-      const found = await unlessGone(stat(join(directory, name)))
-      if (found === undefined || found.mtimeMs >= oldestMs) continue
-      const { failure } = await run(runtime, ['delete', '--force', name], env)
-      if (failure === undefined) ended += 1
-    }
-  }
-  return ended
-}
-
 /** Monitors of containers, not of commands in them, that have a word among their arguments. */
 async function listMonitors(word: string): Promise<Monitor[]> {
   const monitors: Monitor[] = []
@@ -103,15 +66,6 @@ async function isRemoved({ bundle }: Monitor): Promise<boolean> {
 /** Kills all of its processes. One that has just ended is no failure; one that cannot be ended is found again at the next start. */
 async function endByRuntime({ runtime, container }: Monitor, env: NodeJS.ProcessEnv | undefined): Promise<void> {
   await run(runtime, ['delete', '--force', container], env)
-}
-
-function kill(pid: number): void {
-  try {
-    process.kill(pid, 'SIGKILL')
-  } catch (error) {
-    if (error instanceof Error && 'code' in error && error.code === 'ESRCH') return
-    throw error
-  }
 }
 
 async function unlessGone<T>(looking: Promise<T>): Promise<T | undefined> {

@@ -1,9 +1,9 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { mkdir, readdir, readFile, utimes, writeFile } from 'node:fs/promises'
+import { mkdir, readdir, readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
-import { endAllRemoved, endBuildSteps, endRemoved } from '../../../../daemon/engine/podman/orphan.ts'
+import { endAllRemoved, endRemoved } from '../../../../daemon/engine/podman/orphan.ts'
 import { type TemporaryDirectory, temporaryDirectory } from '../../../harness/repo.ts'
 
 describe('containers that run although podman has removed them', () => {
@@ -61,17 +61,5 @@ describe('containers that run although podman has removed them', () => {
     expect(await asked()).toBe('')
     await endRemoved(one, undefined)
     expect(await asked()).toBe(`delete --force ${one}`)
-  })
-
-  it('should be ended when they are steps of a build that nobody waits for', async () => {
-    const state = join(files.path, 'crun-state')
-    for (const name of ['buildah-buildah1', 'buildah-buildah2', 'c1']) {
-      await mkdir(join(state, 'crun', name), { recursive: true })
-    }
-    await utimes(join(state, 'crun/buildah-buildah1'), 1, 1)
-    await utimes(join(state, 'crun/c1'), 1, 1)
-    const env = { PATH: `${files.path}:${process.env.PATH}`, XDG_RUNTIME_DIR: state }
-    expect(await endBuildSteps(1_000_000, env)).toBe(1)
-    expect(await asked()).toBe('delete --force buildah-buildah1')
   })
 })
