@@ -1,4 +1,5 @@
 import { stat } from 'node:fs/promises'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { KeyedMutex } from '../../lib/keyed-mutex.ts'
 import {
   type ContainerDetails,
@@ -19,11 +20,16 @@ import { createBody } from './container-spec.ts'
 import { isAtWorkOn } from './container-work.ts'
 import { pathOf } from './docker.ts'
 import { type PodmanExec, startExec } from './exec.ts'
+import { isExecuted } from './first-process.ts'
 import { readInfo } from './info.ts'
 import { endAllRemoved, endRemoved } from './orphan.ts'
 import { PasswdEntries } from './passwd.ts'
 import { containerDetails, containerSummaries, created, read } from './schema.ts'
 
+/** Longest wait until podman notices that a container ended, in milliseconds. */
+const SETTLE_MS = 2_000
+/** Time between two looks at it, in milliseconds. */
+const RETRY_MS = 20
 /** What podman answers for "never". */
 const NEVER = '0001-01-01T00:00:00Z'
 
@@ -79,6 +85,19 @@ export class PodmanContainers implements ContainerEngine {
     await checkSources((details.HostConfig.Binds ?? []).map(sourceOf))
     const what = `start container ${container}`
     await this.#api.call(this.#post(container, 'start', what), signal)
+    if (details.HostConfig.Init === true) await this.#settle(container, signal)
+  }
+
+  /** Podman calls a container running as soon as its init runs, whether or not that finds the command. */
+  async #settle(container: string, signal: AbortSignal | undefined): Promise<void> {
+    const { State: state } = await this.#mustInspect(container, signal)
+    if (statusOf(state.Status) !== 'running' || (await isExecuted(state.Pid, signal))) return
+    // It ended; podman learns of that a little later.
+    const deadline = performance.now() + SETTLE_MS
+    while (performance.now() < deadline) {
+      if (statusOf((await this.#mustInspect(container, signal)).State.Status) !== 'running') return
+      await sleep(RETRY_MS)
+    }
   }
 
   /**

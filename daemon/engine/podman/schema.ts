@@ -26,7 +26,7 @@ export const containerDetails = z.object({
     FinishedAt: z.string(),
   }),
   Config: z.object({ Labels: labels }),
-  HostConfig: z.object({ Binds: z.array(z.string()).nullish() }),
+  HostConfig: z.object({ Binds: z.array(z.string()).nullish(), Init: z.boolean().nullish() }),
   NetworkSettings: z.object({
     IPAddress: z.string().nullish(),
     Networks: z.record(z.string(), z.object({ IPAddress: z.string().nullish() })).nullish(),
