@@ -21,6 +21,7 @@ import {
   loopUnarchive,
 } from './loop.ts'
 import { loopInspect } from './loop-inspect.ts'
+import { loopPlan, loopUpdate } from './loop-update.ts'
 import { rpcDiscover } from './openrpc.ts'
 import { streamOpen } from './stream.ts'
 import { vaultCreate, vaultList, vaultRemove, vaultSet, vaultShow, vaultUnset } from './vault.ts'
@@ -44,12 +45,14 @@ export const METHODS = {
   'loop/get': loopGet,
   'loop/inspect': loopInspect,
   'loop/list': loopList,
+  'loop/plan': loopPlan,
   'loop/remove': loopRemove,
   'loop/rename': loopRename,
   'loop/restart': loopRestart,
   'loop/start': loopStart,
   'loop/stop': loopStop,
   'loop/unarchive': loopUnarchive,
+  'loop/update': loopUpdate,
   'rpc.discover': rpcDiscover,
   'stream/open': streamOpen,
   'vault/create': vaultCreate,

@@ -94,6 +94,11 @@ export const ERRORS = {
     exit: 'storage',
     meaning: "The loop's metadata cannot be read; it is shown but not touched.",
   },
+  loop_in_use: {
+    number: 1042,
+    exit: 'conflict',
+    meaning: 'A change takes a new container, and what runs in the old one would end.',
+  },
   loop_not_found: { number: 1018, exit: 'notFound', meaning: 'No loop has this id, name or id prefix.' },
   loop_not_running: {
     number: 1019,

@@ -4,7 +4,7 @@ import type { RequestParams } from '@loopatd/client'
 import { type Command, InvalidArgumentError, Option } from 'commander'
 
 type CreateParams = RequestParams<'loop/create'>
-type Mount = NonNullable<CreateParams['mounts']>[number]
+export type Mount = NonNullable<CreateParams['mounts']>[number]
 
 const UNITS: Readonly<Record<string, number>> = { '': 1, k: 1024, m: 1024 ** 2, g: 1024 ** 3, t: 1024 ** 4 }
 

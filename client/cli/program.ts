@@ -44,6 +44,7 @@ const COMMANDS: readonly CommandEntry[] = [
     load: () => import('./command/loop-inspect.ts'),
   },
   { name: 'ls', summary: 'list loops', load: () => import('./command/loop-list.ts') },
+  { name: 'plan', summary: 'tell what a change of a loop would do', load: () => import('./command/loop-plan.ts') },
   { name: 'rename', summary: "change a loop's name or title", load: () => import('./command/loop-rename.ts') },
   { name: 'restart', summary: 'stop and start loops', load: () => import('./command/loop-restart.ts') },
   { name: 'rm', summary: 'remove loops with everything in them', load: () => import('./command/loop-remove.ts') },
@@ -58,6 +59,7 @@ const COMMANDS: readonly CommandEntry[] = [
     summary: 'remove the workspace from this machine',
     load: () => import('./command/uninstall.ts'),
   },
+  { name: 'update', summary: 'change what a loop is made from', load: () => import('./command/loop-update.ts') },
   { name: 'vault', summary: 'see and change vaults of credentials', load: () => import('./command/vault.ts') },
   { name: 'version', summary: 'print the version', load: () => import('./command/version.ts') },
 ]

@@ -68,6 +68,16 @@ export class LoopFeature {
     return this.#call('loop/stop', params, options)
   }
 
+  /** Tells what a change of a loop would do. */
+  plan(params: RequestParams<'loop/plan'>, options?: OptionsOf<'loop/plan'>): Promise<ResultOf<'loop/plan'>> {
+    return this.#call('loop/plan', params, options)
+  }
+
+  /** Changes what a loop is made from. */
+  update(params: RequestParams<'loop/update'>, options?: OptionsOf<'loop/update'>): Promise<ResultOf<'loop/update'>> {
+    return this.#call('loop/update', params, options)
+  }
+
   /** Brings an archived loop back, stopped. */
   unarchive(
     params: RequestParams<'loop/unarchive'>,

@@ -8,6 +8,7 @@ export const CONTENT_HASH_LABEL = 'loopat.content-hash'
 /** Path of the recipe in the context. */
 export const CONTAINERFILE = 'Containerfile'
 
+const LAYER = 'localhost/loopat-layer-'
 const SANDBOX = 'localhost/loopat-sandbox-'
 const BASE = 'localhost/loopat-base-'
 
@@ -42,6 +43,11 @@ export function createRecipe(input: RecipeInput): ImageRecipe {
 /** Repository of the sandbox images of a workspace; who owns the name owns the image. */
 export function sandboxRepository(workspace: string): string {
   return SANDBOX + repositoryPart(workspace)
+}
+
+/** Repository of what was changed in the containers of a workspace, saved to make the next one from. */
+export function layerRepository(workspace: string): string {
+  return LAYER + repositoryPart(workspace)
 }
 
 /** Name of a bootstrapped base of a workspace. */

@@ -4,7 +4,7 @@ import { LoopatError } from '@loopatd/protocol'
 import { type ContainerDetails, isEngineError } from '../engine/engine.ts'
 import type { OnProgress } from '../lib/progress.ts'
 import type { LoopContext } from './loop-context.ts'
-import { messageOf, toLoopError } from './loop-failure.ts'
+import { toLoopError } from './loop-failure.ts'
 import type { Meta } from './loop-meta.ts'
 import type { LoopImage } from './loop-options.ts'
 import { isOurs, type StartPlan } from './loop-plan.ts'
@@ -16,9 +16,9 @@ import { errorCode } from './storage-health.ts'
 /** Milliseconds that the users of a loop have to let go before its container is stopped. */
 export const END_GRACE_MS = 5_000
 /** Seconds between TERM and KILL when a container makes way for a new one (rule C-13). */
-const REPLACE_GRACE_SECONDS = 5
+export const REPLACE_GRACE_SECONDS = 5
 /** Failures that a new container mends. */
-const REPAIRABLE = ['mount_missing', 'network_stale', 'port_taken', 'runtime_stale'] as const
+export const REPAIRABLE = ['mount_missing', 'network_stale', 'port_taken', 'runtime_stale'] as const
 
 /** A container that is to be brought up. */
 export interface BringUp {
@@ -30,23 +30,10 @@ export interface BringUp {
   readonly signal: AbortSignal
 }
 
-/**
- * Brings the container of a loop up as planned. What fails for a stale network, a vanished mount source, a taken port
- * or the rest of a start that was killed is repaired once by making the container anew.
- * @returns why the container was made anew, null when it was not
- * @throws `start_failed` and other catalogue errors
- */
-export async function bringUp(context: LoopContext, wanted: BringUp): Promise<string | null> {
-  const { meta, plan, signal } = wanted
-  try {
-    await prepareSources(context, meta)
-    if (plan.kind === 'recreate') await clearAway(context, meta.id, signal)
-    const repaired = await createAndStart(context, wanted)
-    await verifyRunning(context, meta, signal)
-    return repaired ?? (plan.kind === 'recreate' ? plan.reason : null)
-  } catch (error) {
-    throw toLoopError(error, { doing: `start loop "${meta.name}"`, refusal: 'start_failed' })
-  }
+/** The image to make a container from. */
+export function imageOf({ meta, image }: Pick<BringUp, 'meta' | 'image'>): LoopImage {
+  if (image === undefined) throw new LoopatError('internal', `no image to make the container of loop ${meta.id} from`)
+  return image
 }
 
 /**
@@ -97,34 +84,20 @@ export async function removeNetworks({ engine, workspace, log }: LoopContext, id
   }
 }
 
-/** @returns why a failed start was repaired, undefined when it was not. @throws EngineError or a catalogue error */
-async function createAndStart(context: LoopContext, wanted: BringUp): Promise<string | undefined> {
-  try {
-    if (wanted.plan.kind !== 'start') await create(context, wanted)
-    await start(context, wanted)
-    return undefined
-  } catch (error) {
-    if (!isEngineError(error, ...REPAIRABLE) || wanted.image === undefined) throw error
-    const { id } = wanted.meta
-    context.log.warn({ loop: id, kind: error.kind, err: error }, 'a start failed and is repaired with a new container')
-    wanted.onProgress({ message: 'The start failed; making the container anew' })
-    await prepareSources(context, wanted.meta)
-    await clearAway(context, id, wanted.signal)
-    // It may be there and be of no use all the same.
-    if (error.kind === 'network_stale') await removeNetworks(context, id, wanted.signal)
-    await create(context, wanted)
-    await start(context, wanted)
-    return `its start failed: ${messageOf(error)}`
-  }
-}
-
-async function start({ engine, workspace }: LoopContext, { meta, onProgress, signal }: BringUp): Promise<void> {
+/** Starts the container of a loop. @throws EngineError */
+export async function start({ engine, workspace }: LoopContext, { meta, onProgress, signal }: BringUp): Promise<void> {
   onProgress({ message: 'Starting the container' })
   await engine.container.start(containerName(workspace, meta.id), signal)
 }
 
-async function create(context: LoopContext, { meta, image, onProgress, signal }: BringUp): Promise<void> {
-  if (image === undefined) throw new LoopatError('internal', `no image to make the container of loop ${meta.id} from`)
+/**
+ * Makes the container of a loop, and what it needs.
+ * @param layer image with what was changed in the container before; its own image otherwise
+ * @throws EngineError of the {@link REPAIRABLE} kinds, catalogue errors
+ */
+export async function create(context: LoopContext, wanted: BringUp, layer: string | undefined): Promise<void> {
+  const { meta, onProgress, signal } = wanted
+  const image = imageOf(wanted)
   const { engine, workspace } = context
   onProgress({ message: 'Creating the container (the first time for an image may take minutes)' })
   try {
@@ -133,7 +106,7 @@ async function create(context: LoopContext, { meta, image, onProgress, signal }:
     const { draft, skipped } = await wantedOf(context, meta, signal)
     for (const mount of skipped) context.log.warn({ loop: meta.id, ...mount }, 'a mount is left out')
     await context.store.guard(meta.id, () => prepareMountPoints(draft.mounts))
-    const spec = completeSpec(draft, { id: meta.id, workspace }, image)
+    const spec = completeSpec(draft, { id: meta.id, workspace }, { ...image, tag: layer ?? image.tag })
     try {
       await engine.container.create(spec, signal)
     } catch (error) {
@@ -163,7 +136,7 @@ async function clearStale({ engine, workspace, log }: LoopContext, meta: Meta, n
 }
 
 /** Makes the directories that are ours to make, and checks the others: an engine would silently make empty ones. */
-async function prepareSources({ store, repos, paths }: LoopContext, meta: Meta): Promise<void> {
+export async function prepareSources({ store, repos, paths }: LoopContext, meta: Meta): Promise<void> {
   const { workdir } = store.paths(meta.id)
   await requireDirectory(meta, workdir, 'its workdir')
   if (meta.repo !== undefined) {
@@ -196,7 +169,8 @@ async function requireDirectory(meta: Meta, path: string, what: string): Promise
   })
 }
 
-async function verifyRunning({ cache }: LoopContext, meta: Meta, signal: AbortSignal): Promise<void> {
+/** Makes sure that a started container did not end at once. @throws `start_failed`, EngineError */
+export async function verifyRunning({ cache }: LoopContext, meta: Meta, signal: AbortSignal): Promise<void> {
   const details = await cache.inspect(meta.id, signal)
   if (details?.status === 'running') return
   const how = details === undefined ? 'is gone' : `ended at once with exit code ${details.exitCode ?? 'unknown'}`

@@ -35,7 +35,7 @@ async function change(context: LoopContext, ref: string, next: (before: Env) => 
   const meta = await context.store.update(id, (now) => {
     refuseArchived(now)
     const env = next(now.env ?? {})
-    checkSize(now, env)
+    checkEnvSize(now, env)
     const { env: _env, ...rest } = now
     return Object.keys(env).length === 0 ? rest : { ...rest, env }
   })
@@ -43,7 +43,8 @@ async function change(context: LoopContext, ref: string, next: (before: Env) => 
   return { env: sorted(meta.env) }
 }
 
-function checkSize({ name }: Meta, env: Env): void {
+/** Refuses variables that are too much for one loop. @throws `invalid_params` */
+export function checkEnvSize({ name }: Meta, env: Env): void {
   const bytes = Object.entries(env).reduce((sum, pair) => sum + Buffer.byteLength(pair.join('=')) + 1, 0)
   if (bytes <= MAX_LOOP_ENV_BYTES) return
   throw new LoopatError(

@@ -54,8 +54,18 @@ const schema = z.looseObject({
   env: z.record(EnvName, z.string()).optional(),
   /** The last time that its container was made anew, and why. */
   recreated: z.looseObject({ at: z.iso.datetime(), reason: z.string() }).optional(),
-  /** A change that no container has proven yet: what was asked for before. */
-  update: z.looseObject({ at: z.iso.datetime(), previous: z.looseObject(wishes) }).optional(),
+  /** A change that no container has proven yet. */
+  update: z
+    .looseObject({
+      at: z.iso.datetime(),
+      /** What was asked for before. */
+      previous: z.looseObject(wishes),
+      /** Whether what was changed in the container is dropped. */
+      fresh: z.boolean().optional(),
+      /** Whether a running container makes way right now. */
+      underWay: z.boolean().optional(),
+    })
+    .optional(),
   /** When the container first ran; absent while it never did. */
   firstStartedAt: z.iso.datetime().optional(),
   archivedAt: z.iso.datetime().optional(),

@@ -6,6 +6,9 @@ import { hashSpec, LABEL, type SpecDraft, specText } from './loop-spec.ts'
 /** Why an ephemeral loop gets another container. Not a change, so it is noted nowhere. */
 export const EPHEMERAL = 'it is ephemeral'
 
+/** Why a loop gets another container when nothing differs. */
+const FRESH = 'a fresh container was asked for'
+
 /** How to bring a loop up (rule C-13). */
 export type StartPlan =
   | { readonly kind: 'none' }
@@ -21,15 +24,17 @@ export interface PlanInput {
   readonly imageId: string | undefined
   /** Take a container as it is, although it may differ from what is wanted. */
   readonly acceptDrift: boolean
+  /** Whether another container is wanted although nothing differs. */
+  readonly fresh?: boolean
   /** Whether a stopped container is good for another start. */
   readonly persistence: LoopPersistence
 }
 
 /** Decides how to bring a loop up. Pure. */
 export function planStart(input: PlanInput): StartPlan {
-  const { container, acceptDrift, persistence } = input
+  const { container, acceptDrift, persistence, fresh = false } = input
   if (container === undefined) return { kind: 'create' }
-  const drift = acceptDrift ? undefined : driftOf(container, input)
+  const drift = acceptDrift ? undefined : (driftOf(container, input) ?? (fresh ? FRESH : undefined))
   switch (container.status) {
     case 'running':
       return drift === undefined ? { kind: 'none' } : { kind: 'recreate', reason: drift }

@@ -9,6 +9,7 @@ import { findLoop, type LoopContext, type ReadableLoop, readLoop } from './loop-
 import { callEngine } from './loop-failure.ts'
 import type { Meta } from './loop-meta.ts'
 import { isLoopId } from './loop-path.ts'
+import { removeReplaced } from './loop-replace.ts'
 import { runnerOf } from './loop-run.ts'
 import { containerName } from './loop-spec.ts'
 import { startInTurn } from './loop-start.ts'
@@ -149,6 +150,7 @@ async function removeEverything(context: LoopContext, { id, meta }: ReadableLoop
     // By its labels: a foreign container of that name is none of our business.
     const container = await cache.inspect(id, signal)
     if (container !== undefined) await engine.container.remove(container.id, signal)
+    await removeReplaced(context, id, signal)
     await removeNetworks(context, id, signal)
   })
   onProgress({ message: 'Removing the files' })

@@ -17,6 +17,7 @@ import { renameLoop } from './loop-rename.ts'
 import { NameDesk } from './loop-reserve.ts'
 import { startInTurn, startLoop } from './loop-start.ts'
 import { STOP_GRACE_SECONDS, stopInTurn } from './loop-stop.ts'
+import { planUpdate, updateLoop } from './loop-update.ts'
 import { type LoopUse, type LoopUseRequest, useLoop } from './loop-use.ts'
 import { reconcile } from './reconcile.ts'
 
@@ -98,6 +99,10 @@ export class LoopService implements AsyncDisposable {
     return await unsetEnv(this.#context, params)
   }
 
+  async plan(params: CheckedParamsOf<'loop/plan'>, signal: AbortSignal): Promise<ResultOf<'loop/plan'>> {
+    return await planUpdate(this.#context, params, signal)
+  }
+
   async remove(
     params: CheckedParamsOf<'loop/remove'>,
     onProgress: OnProgress,
@@ -160,6 +165,14 @@ export class LoopService implements AsyncDisposable {
   /** Names of the loops that use a vault of a user, archived ones included. */
   async selecting(user: string, vault: string): Promise<readonly string[]> {
     return await this.#reader.selecting(user, vault)
+  }
+
+  async update(
+    params: CheckedParamsOf<'loop/update'>,
+    onProgress: OnProgress,
+    signal: AbortSignal,
+  ): Promise<ResultOf<'loop/update'>> {
+    return await updateLoop(this.#context, params, onProgress, signal)
   }
 
   /**

@@ -1,6 +1,6 @@
-import { isLoopatError } from '@loopatd/protocol'
+import { isLoopatError, LoopatError } from '@loopatd/protocol'
 import type { OnProgress } from '../lib/progress.ts'
-import { bringUp } from './loop-container.ts'
+import { bringUp } from './loop-bring-up.ts'
 import {
   type LoopContext,
   type ReadableLoop,
@@ -13,6 +13,7 @@ import { callEngine, messageOf } from './loop-failure.ts'
 import type { Meta } from './loop-meta.ts'
 import type { LoopImage } from './loop-options.ts'
 import { EPHEMERAL, planStart, type StartPlan } from './loop-plan.ts'
+import { proven, settleReplacement } from './loop-replace.ts'
 import { wantedOf } from './loop-wanted.ts'
 
 /**
@@ -53,9 +54,7 @@ function keyOf(id: string, mode: StartMode): string {
 /** The same, for callers that have the loop's turn already. */
 export async function startInTurn(context: LoopContext, request: StartRequest): Promise<StartOutcome> {
   const { id, mode, signal } = request
-  const stored = await readLoop(context, id)
-  if (mode !== 'look') refuseArchived(stored.meta)
-  const plan = await planFor(context, stored.meta, { mode, imageId: context.images.known(stored.meta.image), signal })
+  const { stored, plan } = await firstPlan(context, id, mode, signal)
   if (plan.kind === 'none') {
     context.board.noteFailure(id, undefined)
     return { action: 'none', reason: null }
@@ -65,16 +64,41 @@ export async function startInTurn(context: LoopContext, request: StartRequest): 
   try {
     const outcome = await carryOut(context, stored, plan, request)
     context.board.noteFailure(id, undefined)
-    await noteStart(context, stored, outcome)
+    await noteStart(context, stored, { ...outcome, mode })
     return outcome
   } catch (error) {
     if (!signal.aborted) context.board.noteFailure(id, messageOf(error))
     context.cache.touch(id)
-    throw error
+    throw await tellTakenBack(context, stored, error)
   } finally {
     end()
     await republish(context, id)
   }
+}
+
+/** Where there is no container, one that an interrupted recreation set aside comes back first. */
+async function firstPlan(context: LoopContext, id: string, mode: StartMode, signal: AbortSignal) {
+  for (let isSettled = false; ; isSettled = true) {
+    const stored = await readLoop(context, id)
+    if (mode !== 'look') refuseArchived(stored.meta)
+    const imageId = context.images.known(stored.meta.image)
+    const plan = await planFor(context, stored.meta, { mode, imageId, signal })
+    if (plan.kind !== 'create' || isSettled) return { stored, plan }
+    const call = { doing: `look at loop "${stored.meta.name}"`, refusal: 'engine_failed' } as const
+    if (!(await callEngine(call, () => settleReplacement(context, id, signal)))) return { stored, plan }
+  }
+}
+
+/** A start that failed with a change that no container had proven says that the loop is as it was before. */
+async function tellTakenBack({ store }: LoopContext, { id, meta }: ReadableLoop, error: unknown): Promise<unknown> {
+  if (meta.update === undefined || !isLoopatError(error)) return error
+  const now = await store.read(id)
+  if (now?.kind !== 'readable' || now.meta.update !== undefined) return error
+  return new LoopatError(error.code, `the change of loop "${meta.name}" was taken back: ${error.message}`, {
+    next: error.next ?? `Change it otherwise: loopctl update ${meta.name}`,
+    details: { ...error.details, loop: id },
+    cause: error,
+  })
 }
 
 /** Decides how to bring a loop up, from what is known now. @throws catalogue errors */
@@ -89,7 +113,8 @@ export async function planFor(
   const isUsed = container?.status === 'running' && leases.list(meta.id).length > 0
   const acceptDrift = mode === 'look' || (mode === 'use' && isUsed)
   const { draft } = await wantedOf(context, meta, signal)
-  return planStart({ container, draft, imageId, acceptDrift, persistence: meta.persistence ?? 'persistent' })
+  const { persistence = 'persistent', update } = meta
+  return planStart({ container, draft, imageId, acceptDrift, persistence, fresh: update?.fresh ?? false })
 }
 
 async function carryOut(
@@ -117,18 +142,26 @@ async function imageOf({ images }: LoopContext, { image }: Meta, onProgress: OnP
   return found
 }
 
-/** Notes on disk that the loop ran once, and why it got a new container. A full disk does not keep it from running. */
+/**
+ * Notes on disk that the loop ran once, why it got a new container, and that a change of it is proven. A full disk does
+ * not keep it from running.
+ */
 async function noteStart(
   { store, clock, log }: LoopContext,
   { id, meta }: ReadableLoop,
-  { action, reason }: StartOutcome,
+  { action, reason, mode }: StartOutcome & { mode: StartMode },
 ): Promise<void> {
   const isChange = action === 'recreated' && reason !== null && reason !== EPHEMERAL
-  if (meta.firstStartedAt !== undefined && !isChange) return
+  const isProven = meta.update !== undefined && mode !== 'look'
+  if (meta.firstStartedAt !== undefined && !isChange && !isProven) return
   const at = clock.now().toISOString()
   const change = isChange ? { recreated: { at, reason } } : {}
   try {
-    await store.update(id, (now) => ({ ...now, firstStartedAt: now.firstStartedAt ?? at, ...change }))
+    await store.update(id, (now) => ({
+      ...(isProven ? proven(now) : now),
+      firstStartedAt: now.firstStartedAt ?? at,
+      ...change,
+    }))
   } catch (error) {
     if (!isLoopatError(error, 'storage_failed')) throw error
     log.warn({ loop: id, err: error }, 'the start of a loop cannot be noted')

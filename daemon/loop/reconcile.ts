@@ -1,8 +1,13 @@
-import type { Labels } from '../engine/engine.ts'
+import { isLoopatError } from '@loopatd/protocol'
+import type { ContainerSummary, Labels } from '../engine/engine.ts'
 import { isEngineError } from '../engine/engine.ts'
+import { layerRepository } from '../image/image-recipe.ts'
 import type { LoopContext } from './loop-context.ts'
+import { readLayerTag } from './loop-layer.ts'
 import { isLoopId } from './loop-path.ts'
+import { isAside, settleReplacement } from './loop-replace.ts'
 import { LABEL } from './loop-spec.ts'
+import { startLoop } from './loop-start.ts'
 
 /**
  * Makes what exists and what should be agree after a start of the daemon (law 13). Containers of loops are taken as
@@ -17,7 +22,10 @@ export async function reconcile(context: LoopContext, signal: AbortSignal): Prom
     log.warn({}, 'the home is new, yet podman has containers of its loops: they stay (is the right disk mounted?)')
     return
   }
-  for (const { id, name, labels, status } of await engine.container.list(ours, signal)) {
+  const containers = await engine.container.list(ours, signal)
+  await settleAll(context, containers, signal)
+  for (const { id, name, labels, status } of containers) {
+    if (isAside(name) && (await hasLoop(context, labels))) continue
     if (await hasLoop(context, labels)) {
       if (status === 'running') log.info({ loop: labels[LABEL.loop], container: name }, 'a running loop was adopted')
       continue
@@ -25,6 +33,7 @@ export async function reconcile(context: LoopContext, signal: AbortSignal): Prom
     log.warn({ loop: labels[LABEL.loop], container: name }, 'removing a container whose loop is gone')
     await engine.container.remove(id, signal)
   }
+  await pruneLayers(context, signal)
   for (const { name, labels } of await engine.network.list(ours, signal)) {
     if (await hasLoop(context, labels)) continue
     log.warn({ loop: labels[LABEL.loop], network: name }, 'removing a network whose loop is gone')
@@ -35,6 +44,46 @@ export async function reconcile(context: LoopContext, signal: AbortSignal): Prom
   const count = await engine.image.cleanUp(signal)
   if (count > 0) log.info({ count }, 'removed what interrupted builds left behind')
   await store.purge()
+}
+
+/** Ends recreations that were interrupted. A loop that was running, and was to be changed, runs again. */
+async function settleAll(
+  context: LoopContext,
+  containers: readonly ContainerSummary[],
+  signal: AbortSignal,
+): Promise<void> {
+  const aside = new Set(containers.filter(({ name }) => isAside(name)).map(({ labels }) => labels[LABEL.loop]))
+  for (const stored of await context.store.list()) {
+    if (stored.kind === 'broken') continue
+    const { id, meta } = stored
+    const wasRunning = meta.update?.underWay === true
+    if (!aside.has(id) && !wasRunning) continue
+    await context.turns.run(id, () => settleReplacement(context, id, signal), signal)
+    if (wasRunning && meta.archivedAt === undefined) await startAgain(context, id, signal)
+  }
+}
+
+async function startAgain(context: LoopContext, id: string, signal: AbortSignal): Promise<void> {
+  try {
+    await startLoop(context, { id, mode: 'use', onProgress: () => undefined, signal })
+  } catch (error) {
+    if (!isLoopatError(error)) throw error
+    context.log.error({ loop: id, err: error }, 'a loop whose change was interrupted does not start')
+  }
+}
+
+/** Removes saved layers of loops that are gone, and those that no container was made from. */
+async function pruneLayers(context: LoopContext, signal: AbortSignal): Promise<void> {
+  const { engine, workspace, store, cache } = context
+  for (const { tags } of await engine.image.list(`${layerRepository(workspace)}:`, signal)) {
+    for (const tag of tags) {
+      const layer = readLayerTag(workspace, tag)
+      if (layer === undefined) continue
+      const isGone = (await store.read(layer.loop)) === undefined
+      const isSpent = layer.isPending && (await cache.inspect(layer.loop, signal)) !== undefined
+      if (isGone || isSpent) await engine.image.untag(tag, signal)
+    }
+  }
 }
 
 /** Reports whether there is a loop, readable or not. What has no loop's label is somebody else's: hands off. */

@@ -40,6 +40,7 @@ export interface Services {
     readonly inspect: Quick<'loop/inspect'>
     readonly list: Quick<'loop/list'>
     readonly listEnv: Quick<'env/list'>
+    readonly plan: Quick<'loop/plan'>
     readonly remove: Long<'loop/remove'>
     readonly rename: Quick<'loop/rename'>
     readonly restart: Long<'loop/restart'>
@@ -48,6 +49,7 @@ export interface Services {
     readonly stop: Quick<'loop/stop'>
     readonly unarchive: Quick<'loop/unarchive'>
     readonly unsetEnv: Quick<'env/unset'>
+    readonly update: Long<'loop/update'>
   }
   readonly vault: {
     readonly create: Quick<'vault/create'>

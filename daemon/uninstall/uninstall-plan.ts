@@ -1,6 +1,6 @@
 import type { UninstallPlan, UninstallResource } from '@loopatd/protocol'
 import type { Engine } from '../engine/engine.ts'
-import { baseTag, sandboxRepository } from '../image/image-recipe.ts'
+import { baseTag, layerRepository, sandboxRepository } from '../image/image-recipe.ts'
 import { lookAtHome, namesIn } from './workspace-files.ts'
 
 /** Where to look. */
@@ -47,7 +47,7 @@ async function findInPodman(engine: Engine, workspace: string, signal: AbortSign
   const containers = (await engine.container.list(label, signal)).filter(isOurs).map(({ name }) => name)
   const networks = (await engine.network.list(label, signal)).filter(isOurs).map(({ name }) => name)
   const images: string[] = []
-  for (const prefix of [`${sandboxRepository(workspace)}:`, baseTag(workspace, '')]) {
+  for (const prefix of [`${sandboxRepository(workspace)}:`, baseTag(workspace, ''), `${layerRepository(workspace)}:`]) {
     const tags = (await engine.image.list(prefix, signal)).flatMap((image) => image.tags)
     images.push(...tags.filter((tag) => tag.startsWith(prefix)))
   }

@@ -75,6 +75,7 @@ export function stubServices(own: { readonly [R in keyof Services]?: Partial<Ser
       inspect: unexpected,
       list,
       listEnv: unexpected,
+      plan: unexpected,
       remove: unexpected,
       rename: unexpected,
       restart: unexpected,
@@ -83,6 +84,7 @@ export function stubServices(own: { readonly [R in keyof Services]?: Partial<Ser
       stop: unexpected,
       unarchive: unexpected,
       unsetEnv: unexpected,
+      update: unexpected,
       ...own.loop,
     },
     vault: {

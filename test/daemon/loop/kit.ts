@@ -267,6 +267,16 @@ export class Workshop implements AsyncDisposable {
     return await this.service.remove(checked('loop/remove', params), noProgress, never)
   }
 
+  /** Changes a loop; defaults as over the wire. */
+  async update(params: ParamsOf<'loop/update'>, signal: AbortSignal = never) {
+    return await this.service.update(checked('loop/update', params), noProgress, signal)
+  }
+
+  /** Tells what a change of a loop would do. */
+  async plan(params: ParamsOf<'loop/plan'>) {
+    return await this.service.plan(checked('loop/plan', params), never)
+  }
+
   async list(archived: 'exclude' | 'include' | 'only' = 'include'): Promise<LoopInfo[]> {
     return (await this.service.list({ archived }, never)).loops
   }
@@ -305,10 +315,9 @@ export class Workshop implements AsyncDisposable {
 }
 
 /** Params as a service gets them. */
-export function checked<M extends 'loop/create' | 'loop/remove' | 'loop/start' | 'loop/stop' | 'loop/rename'>(
-  method: M,
-  params: ParamsOf<M>,
-): CheckedParamsOf<M> {
+export function checked<
+  M extends 'loop/create' | 'loop/plan' | 'loop/remove' | 'loop/start' | 'loop/stop' | 'loop/rename' | 'loop/update',
+>(method: M, params: ParamsOf<M>): CheckedParamsOf<M> {
   const parse = METHODS[method].params.parse as (params: unknown) => CheckedParamsOf<M>
   return parse(params)
 }

@@ -1,0 +1,190 @@
+import { describe, expect, it } from 'vitest'
+import { EngineError } from '../../../daemon/engine/engine.ts'
+import { IMAGE, until, WORKSPACE, Workshop } from './kit.ts'
+
+const containerOf = (id: string) => `loopat-${WORKSPACE}-${id}`
+const DNS = ['10.0.0.1']
+
+async function idOf(shop: Workshop, name: string): Promise<string | undefined> {
+  return (await shop.engine.container.inspect(name))?.id
+}
+
+/** Names of all containers that there are. */
+async function containers(shop: Workshop): Promise<string[]> {
+  return (await shop.engine.container.list({})).map(({ name }) => name).sort()
+}
+
+describe('updating a loop', () => {
+  it('should make a running container anew, keep its layer, and say what it did', async () => {
+    await using shop = await Workshop.open()
+    const { id } = await shop.create()
+    const before = await idOf(shop, containerOf(id))
+    expect(await shop.plan({ loop: id, dns: DNS })).toEqual({
+      changes: [{ what: 'dns', from: null, to: '10.0.0.1', effect: 'recreate' }],
+      due: null,
+      users: [],
+    })
+    shop.calls()
+    expect(await shop.update({ loop: id, dns: DNS })).toMatchObject({ action: 'recreated', loop: { state: 'running' } })
+    expect(shop.calls()).toContain(`container.commit ${before}`)
+    expect(await idOf(shop, containerOf(id))).not.toBe(before)
+    expect(await containers(shop)).toEqual([containerOf(id)])
+    expect(shop.engine.container.specOf(containerOf(id))).toMatchObject({ dns: DNS })
+    expect((await shop.engine.image.list('localhost/loopat-layer-')).flatMap(({ tags }) => tags)).toEqual([
+      `localhost/loopat-layer-${WORKSPACE}:${id}`,
+    ])
+    expect(await shop.meta(id)).toMatchObject({
+      dns: DNS,
+      recreated: { reason: expect.stringContaining('name servers') },
+    })
+    expect(await shop.meta(id)).not.toHaveProperty('update')
+    await shop.remove({ loop: id })
+    expect(await shop.engine.image.list('localhost/loopat-layer-')).toEqual([])
+  })
+
+  it('should do nothing when nothing differs', async () => {
+    await using shop = await Workshop.open()
+    const { id } = await shop.create()
+    const before = await shop.meta(id)
+    expect(await shop.update({ loop: id, vault: 'default', dns: [] })).toMatchObject({ action: 'none', changes: [] })
+    expect(await shop.meta(id)).toEqual(before)
+  })
+
+  it('should take variables at once, and other changes of a stopped loop at its next start', async () => {
+    await using shop = await Workshop.open()
+    const { id } = await shop.create()
+    const before = await idOf(shop, containerOf(id))
+    expect(await shop.update({ loop: id, env: { A: '1' } })).toMatchObject({
+      action: 'noted',
+      changes: [{ effect: 'live' }],
+    })
+    await shop.stop(id)
+    expect(await shop.update({ loop: id, dns: DNS })).toMatchObject({
+      action: 'noted',
+      changes: [{ effect: 'next-start' }],
+    })
+    expect(await idOf(shop, containerOf(id))).toBe(before)
+    expect(await shop.start(id)).toMatchObject({ action: 'recreated', reason: expect.stringContaining('name servers') })
+    expect(await shop.meta(id)).toMatchObject({ env: { A: '1' } })
+    expect(await shop.meta(id)).not.toHaveProperty('update')
+  })
+
+  it('should drop the layer for a fresh container', async () => {
+    await using shop = await Workshop.open()
+    const { id } = await shop.create()
+    shop.calls()
+    expect(await shop.update({ loop: id, fresh: true })).toMatchObject({ action: 'recreated', changes: [] })
+    expect(shop.calls().filter((call) => call.startsWith('container.commit'))).toEqual([])
+    expect(shop.engine.container.specOf(containerOf(id))).toMatchObject({ image: IMAGE })
+    expect(await shop.meta(id)).toMatchObject({ recreated: { reason: 'a fresh container was asked for' } })
+  })
+
+  it('should begin from a changed image', async () => {
+    await using shop = await Workshop.open()
+    const { id } = await shop.create()
+    shop.calls()
+    expect(await shop.update({ loop: id, image: 'localhost/other:1' })).toMatchObject({ action: 'recreated' })
+    expect(shop.calls().filter((call) => call.startsWith('container.commit'))).toEqual([])
+    expect(shop.engine.container.specOf(containerOf(id))).toMatchObject({ image: 'localhost/other:1' })
+  })
+
+  it('should name who uses the loop, unless they are to end or to be waited for', async () => {
+    await using shop = await Workshop.open()
+    const { id } = await shop.create()
+    const before = await idOf(shop, containerOf(id))
+    const lease = shop.leases.acquire(id, { owner: 'exec', reason: 'make test', end: () => lease.release() })
+    await expect(shop.update({ loop: id, dns: DNS })).rejects.toMatchObject({
+      code: 'loop_in_use',
+      message: expect.stringContaining('exec "make test"'),
+    })
+    expect(await shop.meta(id)).not.toHaveProperty('dns')
+    expect(await shop.update({ loop: id, dns: DNS, whenIdle: true })).toMatchObject({ action: 'deferred' })
+    expect(await idOf(shop, containerOf(id))).toBe(before)
+    lease.release()
+    expect(await shop.start(id)).toMatchObject({ action: 'recreated' })
+    const other = shop.leases.acquire(id, { owner: 'exec', reason: 'make', end: () => other.release() })
+    expect(await shop.update({ loop: id, dns: [], force: true })).toMatchObject({ action: 'recreated' })
+  })
+
+  it('should bring the old container back, running, when the new one does not start', async () => {
+    await using shop = await Workshop.open()
+    const { id } = await shop.create()
+    const before = await idOf(shop, containerOf(id))
+    shop.engine.faults.fail('container.start', new EngineError('failed', 'crun: no'), { times: 1 })
+    await expect(shop.update({ loop: id, dns: DNS })).rejects.toMatchObject({
+      code: 'start_failed',
+      message: expect.stringContaining('was taken back'),
+    })
+    expect(await idOf(shop, containerOf(id))).toBe(before)
+    await until(async () => (await shop.state(id)) === 'running')
+    expect(await containers(shop)).toEqual([containerOf(id)])
+    expect(await shop.engine.image.list('localhost/loopat-layer-')).toEqual([])
+    const meta = await shop.meta(id)
+    expect(meta).not.toHaveProperty('dns')
+    expect(meta).not.toHaveProperty('update')
+    expect(await shop.start(id)).toMatchObject({ action: 'none' })
+  })
+
+  it('should take a change of a stopped loop back when its next start fails', async () => {
+    await using shop = await Workshop.open()
+    const { id } = await shop.create()
+    const before = await idOf(shop, containerOf(id))
+    await shop.stop(id)
+    await shop.update({ loop: id, dns: DNS })
+    shop.engine.faults.fail('container.create', new EngineError('failed', 'no'))
+    await expect(shop.start(id)).rejects.toMatchObject({ message: expect.stringContaining('was taken back') })
+    expect(await idOf(shop, containerOf(id))).toBe(before)
+    expect(await shop.start(id)).toMatchObject({ action: 'started' })
+    expect(await shop.meta(id)).not.toHaveProperty('dns')
+  })
+
+  it('should change nothing when the image cannot be had, or a mount is refused', async () => {
+    await using shop = await Workshop.open()
+    const { id } = await shop.create()
+    const before = await shop.meta(id)
+    const mount = { source: '/does/not/exist', target: '/data' }
+    await expect(shop.update({ loop: id, mounts: [mount] })).rejects.toMatchObject({ code: 'mount_refused' })
+    await expect(shop.update({ loop: id, removeMounts: ['/data'] })).rejects.toMatchObject({ code: 'mount_refused' })
+    await expect(shop.update({ loop: id, vault: 'missing' })).rejects.toMatchObject({ code: 'vault_not_found' })
+    shop.images.failure = new EngineError('image_unavailable', 'nowhere')
+    await expect(shop.update({ loop: id, image: 'localhost/none:1' })).rejects.toThrow('nowhere')
+    expect(await shop.meta(id)).toEqual(before)
+    expect(await shop.state(id)).toBe('running')
+  })
+
+  it.each([
+    'container.stop',
+    'container.rename',
+    'container.commit',
+    'container.create',
+    'container.start',
+    'container.remove',
+    'image.tag',
+  ] as const)('should end in the old or the new container when the daemon dies at %s', async (operation) => {
+    const shop = await Workshop.open()
+    try {
+      const { id } = await shop.create()
+      const before = await idOf(shop, containerOf(id))
+      const abort = new AbortController()
+      const hold = shop.engine.faults.hold(operation)
+      const updating = shop.update({ loop: id, dns: DNS }, abort.signal).catch((error: unknown) => error)
+      await hold.reached
+      // The engine is out of reach from here on, so that nothing can be taken back: as when the daemon is killed.
+      shop.engine.disconnect()
+      abort.abort(new Error('killed'))
+      hold.release()
+      await updating
+      shop.engine.reconnect()
+      await using next = await shop.reopen()
+      await until(async () => (await next.state(id)) === 'running')
+      const now = await idOf(next, containerOf(id))
+      const meta = await next.meta(id)
+      expect(meta.dns === undefined).toBe(now === before)
+      expect(meta).not.toHaveProperty('update')
+      expect(await containers(next)).toEqual([containerOf(id)])
+      expect(await next.start(id)).toMatchObject({ action: 'none' })
+    } finally {
+      await shop[Symbol.asyncDispose]()
+    }
+  })
+})
