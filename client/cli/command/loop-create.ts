@@ -75,7 +75,6 @@ export function createParams(words: readonly string[], options: Options, cwd: st
     ...(options.image === undefined ? {} : { image: options.image }),
     // A blank one is none (rule V-4).
     ...(options.vault === undefined || options.vault.trim() === '' ? {} : { vault: options.vault }),
-    // A blank one is none (rule V-4).
     ...containerParams(options),
     start: options.start,
   }
