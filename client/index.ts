@@ -1,6 +1,7 @@
 /** The typed loopatd client: what editor plug-ins, agents and `loopctl` build on. */
 export type { Progress } from '@loopatd/protocol'
 export { LoopatError } from '@loopatd/protocol/error'
+export { checkDaemon } from './check-daemon.ts'
 export { LoopatClient, type ServerInfo } from './client.ts'
 export { type ConnectOptions, connect, HANDSHAKE_MS } from './connect.ts'
 export type { OptionsOf, RequestParams } from './feature/call.ts'

@@ -7,8 +7,9 @@ import { delimiter, dirname, join, resolve } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { EXIT, isLoopatError, LoopatError } from '@loopatd/protocol/error'
 import type { Workspace } from '@loopatd/protocol/socket'
+import { checkDaemon } from './check-daemon.ts'
 import { dial } from './dial.ts'
-import { complaintOf, installedUnits, systemctl } from './systemd.ts'
+import { complaintOf, installedUnits, systemctl, type Units } from './systemd.ts'
 
 /** Milliseconds that a daemon may take until its socket answers. */
 export const START_MS = 15_000
@@ -75,7 +76,7 @@ export async function spawnDaemon(
   const units = options.command === undefined ? await installedUnits(workspace, process.env) : undefined
   if (units !== undefined) {
     options.onStarting?.(units.service)
-    await systemctl(['start', units.socket, units.service], process.env, signal)
+    await startUnits(units, signal)
     return await dial(workspace.socket, signal)
   }
   const command = options.command ?? findDaemon()
@@ -92,6 +93,21 @@ export async function spawnDaemon(
     return await waitForSocket({ path: workspace.socket, child, limitMs, tail: () => readTail(words) }, signal)
   } finally {
     if (words !== undefined) closeSync(words.descriptor)
+  }
+}
+
+/** @throws LoopatError `daemon_unreachable` with the reason: a socket that cannot be made has no words of its own */
+async function startUnits({ socket, service }: Units, signal: AbortSignal | undefined): Promise<void> {
+  try {
+    await systemctl(['start', socket, service], process.env, signal)
+  } catch (error) {
+    const command = isLoopatError(error, 'daemon_unreachable') ? findDaemon() : undefined
+    const complaint = command === undefined ? undefined : await checkDaemon(command, process.env, signal)
+    if (complaint === undefined) throw error
+    throw new LoopatError('daemon_unreachable', `systemd cannot start the daemon\n${complaint}`, {
+      next: 'Correct that, then try again.',
+      cause: error,
+    })
   }
 }
 

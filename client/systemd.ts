@@ -82,8 +82,11 @@ export async function systemctl(args: readonly string[], env: Environment, signa
 /** Asks a service that does not start for the reason; undefined when it tells none. */
 export async function complaintOf(service: string, env: Environment): Promise<string | undefined> {
   for (let tries = 1; tries <= COMPLAINT.tries; tries += 1) {
-    const { output } = await run(['show', '--property=StatusText', '--value', service], { env, timeout: ANSWER_MS })
-    if (output.trim() !== '') return output.trim()
+    const { output } = await run(['show', '--property=ActiveState,StatusText', service], { env, timeout: ANSWER_MS })
+    // One that is not being tried has nothing to say but what it said at another time.
+    if (/^ActiveState=inactive$/m.test(output)) return undefined
+    const text = /^StatusText=(.+)$/m.exec(output)?.[1]
+    if (text !== undefined) return text
     await sleep(COMPLAINT.waitMs)
   }
   return undefined

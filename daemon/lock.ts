@@ -1,6 +1,6 @@
 import { spawn } from 'node:child_process'
 import { constants } from 'node:fs'
-import { type FileHandle, open, readFile } from 'node:fs/promises'
+import { type FileHandle, open, readdir, readFile, readlink, realpath } from 'node:fs/promises'
 import { LoopatError, type Workspace } from '@loopatd/protocol'
 import { z } from 'zod'
 import type { Lifetime } from './lib/lifetime.ts'
@@ -93,13 +93,25 @@ async function record(file: FileHandle, holder: Holder): Promise<void> {
   }
 }
 
-/** Who wrote itself into a lock; undefined when nobody did, or the file holds something else. */
+/** Who wrote itself into a lock and still has it; undefined when that cannot be told. */
 async function holderOf(path: string): Promise<Holder | undefined> {
   const text = (await readFile(path, 'utf8')).slice(0, MAX_RECORD_BYTES)
   try {
-    return Holder.safeParse(JSON.parse(text)).data
+    const holder = Holder.safeParse(JSON.parse(text)).data
+    return holder !== undefined && (await hasOpen(holder.pid, await realpath(path))) ? holder : undefined
   } catch (error) {
     if (error instanceof SyntaxError) return undefined
+    throw error
+  }
+}
+
+/** Whether a process of this user has a file open. A record may be older than the lock: then its number is another's. */
+async function hasOpen(pid: number, path: string): Promise<boolean> {
+  try {
+    const descriptors = (await readdir(`/proc/${pid}/fd`)).map((name) => readlink(`/proc/${pid}/fd/${name}`))
+    return (await Promise.allSettled(descriptors)).some((link) => link.status === 'fulfilled' && link.value === path)
+  } catch (error) {
+    if (isSystemError(error)) return false
     throw error
   }
 }

@@ -2,6 +2,7 @@
  * The composition root: the only place that reads arguments and environment, builds objects, handles signals. It
  * disposes of what it built in reverse order, within a deadline. Loops outlive it.
  */
+import { once } from 'node:events'
 import { homedir, userInfo } from 'node:os'
 import { dirname } from 'node:path'
 import { parseArgs } from 'node:util'
@@ -32,11 +33,11 @@ import { LoopStore } from './loop/loop-store.ts'
 import { userIdOf } from './loop/loop-user.ts'
 import { type LoopMounts, operatorFaults } from './loop/mount-fact.ts'
 import { MountGuard, protectedPlaces } from './loop/mount-guard.ts'
-import { findTemplates, lockPaths, type Paths, pathsOf, prepareHome } from './paths.ts'
+import { checkHome, findTemplates, lockPaths, type Paths, pathsOf, prepareHome } from './paths.ts'
 import { EventHub } from './server/event-hub.ts'
 import { callSelf } from './server/self-call.ts'
 import { createServer } from './server/server.ts'
-import { prepareRuntimeDir } from './server/socket.ts'
+import { checkRuntimeDir, prepareRuntimeDir } from './server/socket.ts'
 import { type Handover, holdFailure, ServiceManager, takeHandover } from './service-manager.ts'
 import { VaultService } from './vault/vault-service.ts'
 import { VaultStore } from './vault/vault-store.ts'
@@ -52,7 +53,7 @@ const HELP = `Usage: loopatd [--check] [--version] [--help]
 
 The per-user daemon that owns loops. It serves the workspace of LOOPAT_HOME (default ~/.loopat) in the foreground and
 logs to <home>/log/loopatd.log; \`loopctl daemon start\` runs it in the background.
-With --check it only says what is wrong with the configuration, if anything is, and exits.
+With --check it only says what would keep it from starting, a wrong configuration above all, and exits.
 
 Environment:
   LOOPAT_HOME           home of the workspace
@@ -256,6 +257,11 @@ function buildManager({ handover, log }: Ground): ServiceManager {
   })
 }
 
+/** Resolves when the daemon is told to stop; at once when it was told while it started. */
+async function told(stop: AbortSignal): Promise<void> {
+  if (!stop.aborted) await once(stop, 'abort')
+}
+
 /** Serves until it is told to stop. */
 async function serve(ground: Ground, stop: AbortController): Promise<void> {
   const { workspace, paths, config, log, lifetime } = ground
@@ -293,7 +299,7 @@ async function serve(ground: Ground, stop: AbortController): Promise<void> {
   manager.watch(async (signal) => (stop.signal.aborted ? undefined : await callSelf(paths.socket, signal)))
   log.info({ socket: paths.socket, version: VERSION, node: process.versions.node }, 'ready')
   process.stdout.write(`loopatd ${VERSION} serves ${workspace.name} on ${paths.socket}\n`)
-  await new Promise<void>((resolve) => stop.signal.addEventListener('abort', () => resolve(), { once: true }))
+  await told(stop.signal)
   log.info({ reason: String(stop.signal.reason) }, 'stopping')
   await manager.stopping(config.daemon.drain_seconds * 1000 + 2 * SHUTDOWN_MS)
   await server.close(config.daemon.drain_seconds * 1000)
@@ -319,7 +325,10 @@ function handleDefects(log: Logger): void {
 async function check(): Promise<void> {
   runtimeCheck()
   logLevel(process.env.LOOPAT_LOG_LEVEL)
-  await readConfig(pathsOf(findWorkspace(), findTemplates(import.meta.url)).config)
+  const { config, home, runtime } = pathsOf(findWorkspace(), findTemplates(import.meta.url))
+  checkRuntimeDir(runtime)
+  await checkHome(home)
+  await readConfig(config)
 }
 
 async function run(): Promise<void> {

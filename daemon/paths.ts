@@ -86,11 +86,24 @@ async function makeHome(paths: Paths): Promise<{ readonly isNew: boolean }> {
   return { isNew }
 }
 
-/** A home that its owner has made read-only stays that. */
-async function keepOthersOut(home: string): Promise<void> {
+/**
+ * Says what is wrong with a home, if it exists; changes nothing.
+ * @throws LoopatError `storage_failed` when it is somebody else's
+ */
+export async function checkHome(home: string): Promise<void> {
+  if (existsSync(home)) await modeOfOwn(home)
+}
+
+async function modeOfOwn(home: string): Promise<number> {
   const { mode, uid } = await stat(home)
   const own = process.geteuid?.() ?? uid
   if (uid !== own) throw unfit(home, `it belongs to uid ${uid}, not to uid ${own}`)
+  return mode
+}
+
+/** A home that its owner has made read-only stays that. */
+async function keepOthersOut(home: string): Promise<void> {
+  const mode = await modeOfOwn(home)
   if ((mode & 0o077) === 0) return
   await chmod(home, mode & 0o700)
   if (((await stat(home)).mode & 0o077) !== 0) throw unfit(home, 'its file system cannot keep others out')

@@ -1,5 +1,6 @@
 #!/bin/sh
-# npm run test:long: random kills, fuzz, commands in great number; with real rootless podman, as `npm test` has it.
+# npm run test:long: random kills, fuzz, commands in great number, the shipped units' waits; with real rootless podman and
+# systemd, as `npm test` has them.
 #
 #   npm run test:long [-- PATH... and other words for vitest]
 #
@@ -22,5 +23,14 @@ build
 set -- sh test/suites.sh long "$@"
 # The throw-away user has a clean environment.
 for figure in $(env | grep '^LOOPAT_LONG_[A-Z_]*=[0-9]*$'); do set -- "$figure" "$@"; done
+if is_root; then
+  make_test_user
+  boot_bed
+else
+  bed=''
+  no_bed "booting one for a test needs root"
+fi
+# Where no systemd is to be had, what needs it is left out, as was said.
+[ -n "$bed" ] || set -- LOOPAT_TEST_WITHOUT='test/long/systemd.test.ts' "$@"
 set -- env "$@"
-if is_root; then with_test_user "$@"; else "$@"; fi
+if is_root; then as_test_user "$@"; else "$@"; fi

@@ -1,12 +1,11 @@
-import { execFile } from 'node:child_process'
-import { findDaemon } from '@loopatd/client'
+import { checkDaemon, findDaemon } from '@loopatd/client'
 import { LoopatError } from '@loopatd/protocol/error'
 
 /**
- * Makes sure that a daemon that is about to be stopped could start again: runs `loopatd --check`.
- * @throws LoopatError `config_invalid` with the program's words, or when there is no program
+ * Makes sure that a daemon that is about to be stopped could start again.
+ * @throws LoopatError `config_invalid` with the reason
  */
-export async function checkDaemon(
+export async function ensureStartable(
   env: Readonly<Record<string, string | undefined>>,
   signal: AbortSignal,
 ): Promise<void> {
@@ -16,23 +15,9 @@ export async function checkDaemon(
       next: 'Install @loopatd/daemon, or set LOOPATD to the path of loopatd.',
     })
   }
-  const complaint = await check(loopatd, env, signal)
+  const complaint = await checkDaemon(loopatd, env, signal)
   if (complaint === undefined) return
   throw new LoopatError('config_invalid', `the daemon would not start again, so it goes on as it is\n${complaint}`, {
     next: 'Correct that, then try again.',
-  })
-}
-
-/** @returns what the program says against a start */
-function check(
-  loopatd: string,
-  env: Readonly<Record<string, string | undefined>>,
-  signal: AbortSignal,
-): Promise<string | undefined> {
-  return new Promise((resolve, reject) => {
-    execFile(loopatd, ['--check'], { env: { ...env }, signal }, (error, _stdout, stderr) => {
-      if (signal.aborted) reject(new LoopatError('cancelled', 'restarting was cancelled', { cause: signal.reason }))
-      else resolve(error === null ? undefined : stderr.trim() || error.message)
-    })
   })
 }

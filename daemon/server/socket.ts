@@ -42,13 +42,20 @@ function makePrivate(path: string, uid: number): void {
     if (error.code === 'ENOENT') throw refuse(dirname(path), 'it does not exist')
     if (error.code !== 'EEXIST') throw refuse(path, `it cannot be made (${error.code})`)
   }
+  const mode = checkPrivate(path, uid)
+  if (mode !== undefined && mode !== 0o700) chmodSync(path, 0o700)
+}
+
+/** @returns its mode; undefined when it does not exist */
+function checkPrivate(path: string, uid: number): number | undefined {
   // Not stat: a link could be pointed elsewhere at any time.
-  const stat = lstatSync(path)
+  const stat = lstatSync(path, { throwIfNoEntry: false })
+  if (stat === undefined) return undefined
   if (stat.isSymbolicLink()) throw refuse(path, 'it is a symbolic link')
   if (!stat.isDirectory()) throw refuse(path, 'it is not a directory')
   if (stat.uid !== uid) throw refuse(path, `it belongs to uid ${stat.uid}, not to uid ${uid}`)
   if ((stat.mode & 0o022) !== 0) throw refuse(path, 'others can write to it')
-  if ((stat.mode & 0o7777) !== 0o700) chmodSync(path, 0o700)
+  return stat.mode & 0o7777
 }
 
 /**
@@ -61,6 +68,15 @@ function makePrivate(path: string, uid: number): void {
 export function prepareRuntimeDir(path: string, uid: number = process.geteuid?.() ?? 0): void {
   makePrivate(dirname(path), uid)
   makePrivate(path, uid)
+}
+
+/**
+ * Says what is wrong with the runtime directory, as far as it exists; makes nothing.
+ * @throws LoopatError `storage_failed` as {@link prepareRuntimeDir} would
+ */
+export function checkRuntimeDir(path: string, uid: number = process.geteuid?.() ?? 0): void {
+  checkPrivate(dirname(path), uid)
+  checkPrivate(path, uid)
 }
 
 /**

@@ -82,7 +82,7 @@ describe('systemctl', () => {
   it('should say what the service says that it cannot start, once it says it', async () => {
     const env = fakeSystemctl(
       `[ "$2" = show ] || { echo "control process exited" >&2; exit 1; }
-[ -e ${home}/asked ] && echo "config.toml:1: unknown key x" || touch ${home}/asked`,
+[ -e ${home}/asked ] && echo "StatusText=config.toml:1: unknown key x" || touch ${home}/asked`,
     )
     await expect(systemctl(['restart', 'x.service'], env)).rejects.toMatchObject({
       message: 'systemctl --user restart x.service failed: config.toml:1: unknown key x',

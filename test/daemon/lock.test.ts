@@ -70,9 +70,11 @@ describe('lock', () => {
     await expect(takeLocks([path], { ...workspace, socket: '/here' }, second)).rejects.toMatchObject({
       next: expect.stringMatching(new RegExp(`XDG_RUNTIME_DIR.*kill ${process.pid}$`)),
     })
-    await writeFile(path, '{"pid":')
-    await expect(takeLocks([path], workspace, second)).rejects.toMatchObject({
-      message: 'another daemon serves the workspace w (/h)',
-    })
+    for (const stale of ['{"pid":', JSON.stringify({ pid: process.ppid, socket: '/there' })]) {
+      await writeFile(path, stale)
+      await expect(takeLocks([path], workspace, second)).rejects.toMatchObject({
+        message: 'another daemon serves the workspace w (/h)',
+      })
+    }
   })
 })

@@ -25,7 +25,11 @@ export class SystemdWorkspace {
   /** Name of the units, without `.service` and `.socket`. */
   readonly unit: string
 
-  constructor(bed: string, home?: string) {
+  /**
+   * @param home other than `~/.loopat`
+   * @param env variables that are other than usual
+   */
+  constructor(bed: string, home?: string, env: Readonly<Record<string, string>> = {}) {
     const { PATH = '' } = process.env
     this.env = {
       PATH,
@@ -33,6 +37,7 @@ export class SystemdWorkspace {
       XDG_RUNTIME_DIR: join(bed, 'run'),
       LOOPATD,
       ...(home === undefined ? {} : { LOOPAT_HOME: home }),
+      ...env,
     }
     this.workspace = findWorkspace({
       env: this.env,
@@ -57,14 +62,19 @@ export class SystemdWorkspace {
     return runProgram(LOOPCTL, args, this.env)
   }
 
+  /** Runs loopctl with variables that are other than usual. */
+  loopctlWith(env: Readonly<Record<string, string>>, ...args: string[]): Promise<Ended> {
+    return runProgram(LOOPCTL, args, { ...this.env, ...env })
+  }
+
   /** Runs loopctl and expects that it succeeds. @returns stdout without the last line break */
   async ok(...args: string[]): Promise<string> {
     return expectSuccess(`loopctl ${args.join(' ')}`, await this.loopctl(...args))
   }
 
   /** Runs the daemon in the foreground, until it ends. */
-  loopatd(): Promise<Ended> {
-    return runProgram(LOOPATD, [], this.env)
+  loopatd(env: Readonly<Record<string, string>> = {}): Promise<Ended> {
+    return runProgram(LOOPATD, [], { ...this.env, ...env })
   }
 
   /** Runs `systemctl --user` and expects that it succeeds. */
@@ -105,22 +115,60 @@ export class SystemdWorkspace {
 
   /** Changes settings of the service, until disposal, and restarts it. */
   async withSettings(lines: string): Promise<AsyncDisposable> {
+    const settings = await this.settings(lines)
+    await this.systemctl('restart', this.service)
+    return {
+      [Symbol.asyncDispose]: async () => {
+        await settings[Symbol.asyncDispose]()
+        await this.systemctl('restart', this.service)
+      },
+    }
+  }
+
+  /** Changes settings of the service for its next start, until disposal. */
+  async settings(lines: string): Promise<AsyncDisposable> {
     const path = join(this.units, `${this.service}.d`, 'test.conf')
     await mkdir(dirname(path), { recursive: true })
     await writeFile(path, `[Service]\n${lines}\n`)
-    const apply = async () => {
-      await this.systemctl('daemon-reload')
-      await this.systemctl('restart', this.service)
-    }
-    await apply()
+    await this.systemctl('daemon-reload')
     return {
       [Symbol.asyncDispose]: async () => {
         await rm(path)
         if ((await readdir(dirname(path))).length === 0) await rmdir(dirname(path))
-        await apply()
+        await this.systemctl('daemon-reload')
       },
     }
   }
+
+  /** Stops service and socket. */
+  async stop(): Promise<void> {
+    await this.systemctl('stop', this.socket, this.service)
+  }
+
+  /** Starts socket and service, and expects that the daemon answers. */
+  async start(): Promise<void> {
+    await this.systemctl('start', this.socket, this.service)
+    await this.ok('ls')
+  }
+}
+
+/**
+ * Kills the daemon again and again, each time as soon as the one before answers, and uses it meanwhile: nobody is refused.
+ * @throws Error when a client is, or a unit has failed
+ */
+export async function killAndUse(ws: SystemdWorkspace, kills: number): Promise<void> {
+  const before = Number(await ws.property('NRestarts'))
+  for (let count = 1; count <= kills; count += 1) {
+    process.kill(await ws.answeringPid(), 'SIGKILL')
+    // The connection is what waits for the next daemon.
+    await ws.ok('ls')
+    for (const unit of [ws.service, ws.socket]) {
+      const state = await ws.property('ActiveState', unit)
+      if (state !== 'active' && state !== 'activating') throw new Error(`${unit} is ${state} after ${count} kills`)
+    }
+  }
+  const restarts = Number(await ws.property('NRestarts')) - before
+  if (restarts !== kills) throw new Error(`the daemon was started again ${restarts} times after ${kills} kills`)
 }
 
 /**
@@ -137,6 +185,12 @@ export async function testBed(): Promise<string> {
 function expectSuccess(what: string, { code, stdout, stderr }: Ended): string {
   if (code !== 0) throw new Error(`${what} exited with ${code}: ${stderr}`)
   return stdout.replace(/\n$/, '')
+}
+
+/** Gives a path to a user id of the user's own user namespace; 0 is the user itself. */
+export async function giveAway(path: string, uid: number, env: Readonly<Record<string, string>>): Promise<void> {
+  const args = ['unshare', 'chown', '-h', `${uid}:${uid}`, path]
+  expectSuccess(`podman ${args.join(' ')}`, await runProgram('podman', args, env))
 }
 
 function runProgram(program: string, args: readonly string[], env: Readonly<Record<string, string>>): Promise<Ended> {

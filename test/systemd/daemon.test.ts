@@ -1,13 +1,14 @@
 import { existsSync, lstatSync } from 'node:fs'
-import { chmod, mkdir, mkdtemp, readdir, readFile, realpath, rm, symlink, writeFile } from 'node:fs/promises'
+import { chmod, mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { connect } from '@loopatd/client'
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
 import { createPodmanEngine } from '../../daemon/engine/podman/podman-engine.ts'
 import { smallImage } from '../harness/podman.ts'
-import { SystemdWorkspace, testBed } from '../harness/systemd.ts'
+import { killAndUse, SystemdWorkspace, testBed } from '../harness/systemd.ts'
 import { eventually } from '../harness/workspace.ts'
+import { linkPrograms } from './program.ts'
 
 let bed: string
 let own: SystemdWorkspace
@@ -19,13 +20,6 @@ beforeAll(async () => {
 })
 
 afterAll(() => own.remove())
-
-/** Finds a program in PATH. */
-async function which(name: string): Promise<string> {
-  const found = (process.env.PATH ?? '').split(':').find((directory) => existsSync(join(directory, name)))
-  if (found === undefined) throw new Error(`${name} is not installed`)
-  return await realpath(join(found, name))
-}
 
 const mode = (path: string) => (lstatSync(path).mode & 0o777).toString(8)
 
@@ -62,6 +56,14 @@ describe('the installed daemon', () => {
     expect(await own.answeringPid()).toBe(await own.mainPid())
   })
 
+  it('should be stopped and started as often as somebody likes', async () => {
+    for (let times = 0; times < 7; times += 1) {
+      await own.systemctl('stop', own.socket, own.service)
+      await own.systemctl('start', own.socket)
+    }
+    await own.ok('ls')
+  })
+
   it('should be started by the first of 200 clients, and serve them all', async () => {
     await own.systemctl('stop', own.service)
     expect(await own.mainPid()).toBe(0)
@@ -95,18 +97,44 @@ describe('the installed daemon', () => {
     expect(await own.property('ActiveState', own.socket)).toBe('active')
   })
 
-  it('should be back after 20 kills in a row, and never have failed', async () => {
+  it('should be back after kills in a row, and never have failed', async () => {
     await using _settings = await own.withSettings('RestartSec=100ms')
-    for (let kills = 0; kills < 20; kills += 1) {
-      const pid = await own.mainPid()
-      process.kill(pid, 'SIGKILL')
-      // The connection is what waits for the next daemon: the socket refuses nobody.
-      await own.ok('ls')
-      await eventually('systemd runs the next daemon', async () => ![0, pid].includes(await own.mainPid()))
-      expect(await own.property('ActiveState')).not.toBe('failed')
-      expect(await own.property('ActiveState', own.socket)).toBe('active')
+    await killAndUse(own, 5)
+  })
+
+  it('should stop when it is told to while it starts', async () => {
+    await own.systemctl('stop', own.service)
+    await own.systemctl('start', '--no-block', own.service)
+    const pid = await own.mainPid()
+    process.kill(pid, 'SIGTERM')
+    await eventually('the daemon has ended', async () => !existsSync(`/proc/${pid}`))
+    await own.ok('ls')
+  })
+
+  it('should run podman as a unit that outlives it, and start it again, with variables that nobody else can read', async () => {
+    await using _settings = await own.withSettings('Environment=https_proxy=http://me:hunter2@proxy.invalid')
+    await own.podman.end()
+    const running = async () => {
+      const pattern = `loopat-podman-${own.workspace.name}-*.service`
+      const listed = await own.systemctl('list-units', '--plain', '--no-legend', '--state=running', pattern)
+      return listed.split(' ')[0] ?? ''
     }
-    expect(Number(await own.property('NRestarts'))).toBe(20)
+    const answers = async () => {
+      const { engine } = JSON.parse(await own.ok('daemon', 'status', '--json'))
+      return engine.state === 'up' && engine.owned && (await running()) !== ''
+    }
+    await eventually('podman runs as a unit', answers)
+    const unit = await running()
+    const pid = await own.mainPid()
+    const podman = Number(await own.property('MainPID', unit))
+    expect(podman).toBe(await own.podman.pid())
+    expect(await readFile(`/proc/${podman}/environ`, 'utf8')).toContain('https_proxy=http://me:hunter2@proxy.invalid')
+    expect(await own.property('ControlGroup', unit)).not.toContain(own.service)
+    process.kill(pid, 'SIGKILL')
+    await own.ok('ls')
+    expect(await own.property('MainPID', unit)).toBe(String(podman))
+    await own.systemctl('stop', unit)
+    await eventually('the daemon has started podman again', async () => (await answers()) && (await running()) !== unit)
   })
 
   it('should be replaced by the watchdog when it hangs', async () => {
@@ -156,10 +184,7 @@ describe('the daemon of another home', () => {
   })
 
   it('should not be taken for one that hangs when podman is missing', async () => {
-    const bin = await mkdtemp(join(bed, 'bin-'))
-    for (const name of ['node', 'sh', 'readlink', 'flock', 'git', 'systemctl', 'systemd-notify']) {
-      await symlink(await which(name), join(bin, name))
-    }
+    const bin = await linkPrograms(await mkdtemp(join(bed, 'bin-')))
     await using _settings = await other.withSettings(`WatchdogSec=2\nEnvironment=PATH=${bin}`)
     const pid = await other.mainPid()
     await other.podman.end()

@@ -5,7 +5,7 @@ import { basename, dirname, join } from 'node:path'
 import { findDaemon, hasManager, isActive, isInstalled, systemctl, type Units, unitsOf } from '@loopatd/client'
 import { LoopatError } from '@loopatd/protocol/error'
 import type { Command } from 'commander'
-import { checkDaemon } from '../check-program.ts'
+import { ensureStartable } from '../check-program.ts'
 import type { Context } from '../context.ts'
 import { stopBackground } from './daemon-stop.ts'
 
@@ -34,7 +34,7 @@ async function install(context: Context): Promise<void> {
     })
   }
   // A daemon that runs is about to be stopped, here or below.
-  await checkDaemon(env, signal)
+  await ensureStartable(env, signal)
   const units = unitsOf(workspace, env)
   const changed = await writeUnits(units, workspace.home, env)
   await systemctl(['daemon-reload'], env, signal)

@@ -101,8 +101,8 @@ async function stopUnits(context: Context): Promise<boolean> {
 
 /** systemd keeps the socket meanwhile, so that no client is refused. */
 async function restart(context: Context): Promise<void> {
-  const { checkDaemon } = await import('../check-program.ts')
-  await checkDaemon(context.env, context.signal)
+  const { ensureStartable } = await import('../check-program.ts')
+  await ensureStartable(context.env, context.signal)
   const units = await unitsThatRun(context)
   const { isActive, systemctl } = await import('@loopatd/client')
   if (units !== undefined && (await isActive(units.service, context.env))) {

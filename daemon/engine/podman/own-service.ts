@@ -1,7 +1,7 @@
 import { spawn } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
 import { once } from 'node:events'
-import { mkdir, open, readFile, rm } from 'node:fs/promises'
+import { type FileHandle, mkdir, open, readFile, rm } from 'node:fs/promises'
 import { basename, dirname, join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { z } from 'zod'
@@ -126,7 +126,7 @@ export class OwnService {
   }
 
   async #startDetached({ program, args }: CommandLine): Promise<ServiceRecord> {
-    const log = await open(this.logPath, 'a', 0o600)
+    const log = await this.#openLog()
     try {
       const child = spawn(program, [...args], {
         cwd: '/',
@@ -142,6 +142,16 @@ export class OwnService {
       throw new EngineError('unavailable', `podman could not be started (${program})`, { cause: error })
     } finally {
       await log.close()
+    }
+  }
+
+  async #openLog(): Promise<FileHandle> {
+    try {
+      return await open(this.logPath, 'a', 0o600)
+    } catch (error) {
+      if (!(error instanceof Error && 'code' in error)) throw error
+      const why = `podman is not started: its log ${this.logPath} cannot be written (${error.code})`
+      throw new EngineError('unavailable', why, { cause: error })
     }
   }
 
