@@ -8,8 +8,10 @@ import { eventually, makeWorkspace, type TestWorkspace } from '../harness/worksp
 
 /** How many kills; each takes a few seconds. */
 const KILLS = Number(process.env.LOOPAT_LONG_PODMAN_KILLS ?? 15)
-/** No request may hang for longer after a kill, in milliseconds. */
+/** Nothing that a kill makes fail may take longer to say so, in milliseconds. */
 const BOUND_MS = 10_000
+/** Nor may anything else hang for longer, in milliseconds: builds take longest. */
+const HANG_MS = 60_000
 /** How long podman works under load between two kills, in milliseconds, at most. */
 const LOAD_MS = 1500
 
@@ -28,7 +30,11 @@ interface Request {
 interface Figure {
   readonly kind: string
   readonly ms: number
-  readonly failed: boolean
+  /**
+   * Whether it succeeded, or failed for a reason of its own: it went on when podman was back, and took the time that its
+   * work takes on this host.
+   */
+  readonly wentOn: boolean
 }
 
 /** What somebody asks for again and again, and a second look at whether it is true. */
@@ -143,13 +149,14 @@ describe('a podman service that is killed or frozen under load', () => {
     const at = performance.now()
     const hit = requests.filter(({ ended }) => ended === undefined)
     const hanging = () => hit.filter(({ ended }) => ended === undefined).map(({ kind }) => kind)
-    await expect.poll(hanging, { timeout: 3 * BOUND_MS, message: what }).toEqual([])
+    await expect.poll(hanging, { timeout: HANG_MS, message: what }).toEqual([])
     await eventually('podman is back', isUp)
     return hit.map((request) => toFigure(request, at))
   }
 
   function toFigure({ kind, ended = Number.POSITIVE_INFINITY, error }: Request, at: number): Figure {
-    return { kind, ms: ended - at, failed: error !== undefined }
+    const wentOn = error === undefined || (error instanceof LoopatError && error.code === 'image_build_failed')
+    return { kind, ms: ended - at, wentOn }
   }
 
   async function isUp(): Promise<boolean> {
@@ -160,12 +167,14 @@ describe('a podman service that is killed or frozen under load', () => {
   function report(figures: readonly Figure[]): void {
     for (const kind of new Set(figures.map((figure) => figure.kind))) {
       const of = figures.filter((figure) => figure.kind === kind)
-      const ms = of.map((figure) => Math.round(figure.ms)).sort((a, b) => a - b)
-      const failed = of.filter((figure) => figure.failed).length
-      console.log(
-        `${kind}: ${of.length} in flight, ${failed} failed; ended after median ${ms[ms.length >> 1]} ms, at most ${ms.at(-1)} ms`,
-      )
+      const failed = of.filter(({ wentOn }) => !wentOn)
+      console.log(`${kind}: ${failed.length} ended by it, ${spread(failed)}; ${of.length - failed.length} went on`)
     }
+  }
+
+  function spread(figures: readonly Figure[]): string {
+    const ms = figures.map((figure) => Math.round(figure.ms)).sort((a, b) => a - b)
+    return ms.length === 0 ? 'none' : `after ${ms[ms.length >> 1]} ms (median), ${ms.at(-1)} ms (most)`
   }
 
   it(`should end what is in flight in time and tell no lie when it is killed, ${KILLS} times`, async () => {
@@ -183,11 +192,16 @@ describe('a podman service that is killed or frozen under load', () => {
     }
     await toiling
     report(figures)
-    expect(figures.filter(({ ms }) => ms > BOUND_MS)).toEqual([])
+    expect(figures.filter(({ ms, wentOn }) => ms > BOUND_MS && !wentOn)).toEqual([])
     const codes = requests.flatMap(({ error }) => (error instanceof LoopatError ? [error.code] : []))
     expect(codes).not.toContain('internal')
     const after = await workspace.engine.container.inspect((await client.loop.get({ loop: 'runs' })).container.name)
     expect(after).toEqual(before)
+    // Whatever podman was writing, the next start of the daemon makes the store whole.
+    await client.close()
+    await workspace.ok('daemon', 'restart')
+    client = await connect({ socket: workspace.socket })
+    await workspace.engine.image.list('localhost/')
   })
 
   it('should end everything in time when it is frozen, and serve again when it goes on', async () => {
@@ -211,7 +225,7 @@ describe('a podman service that is killed or frozen under load', () => {
     }
     const figures = requests.slice(first).map((request) => toFigure(request, at))
     report(figures)
-    expect(figures.filter(({ ms }) => ms > BOUND_MS)).toEqual([])
+    expect(figures.filter(({ ms, wentOn }) => ms > BOUND_MS && !wentOn)).toEqual([])
     await eventually('podman serves again', async () => {
       await client.loop.start({ loop: 'toggles' })
       return (await client.exec.run({ loop: 'runs', command: ['echo', 'fine'] })).stdout === 'fine\n'

@@ -23,6 +23,12 @@ export const BUILD_REPO = 'localhost/loopat-build'
 /** How long podman may take to give a killed build up by itself, in milliseconds. */
 const GIVE_UP_MS = 5000
 
+/** How long the owner of a build waits until what is left is removed, in milliseconds. */
+const REMOVE_MS = 8000
+
+/** The same when podman itself went away, for which the owner has waited already. */
+const LOST_MS = 4000
+
 /** What a build needs. */
 export interface BuildDeps {
   readonly api: PodmanApi
@@ -55,7 +61,8 @@ export async function buildImage(
     await images.untag(temporary)
     return { ...built, tags: [...built.tags.filter((tag) => tag !== temporary), spec.tag] }
   } catch (error) {
-    await removeLeftoversIfPossible(deps, { spec, temporary, before, log })
+    const isLost = isEngineError(error, 'connection_lost', 'unavailable')
+    await removeLeftoversIfPossible(deps, { spec, temporary, before, log, isLost })
     signal?.throwIfAborted()
     throw error
   }
@@ -116,37 +123,44 @@ interface Leftovers {
   /** Working containers that were there before. */
   readonly before: ReadonlySet<string>
   readonly log: BuildLog
+  /** Whether podman went away meanwhile: then it does not give the build up by itself. */
+  readonly isLost: boolean
 }
 
 async function removeLeftoversIfPossible(deps: BuildDeps, leftovers: Leftovers): Promise<void> {
+  const limit = AbortSignal.timeout(leftovers.isLost ? LOST_MS : REMOVE_MS)
   try {
-    await removeLeftovers(deps, leftovers)
+    await removeLeftovers(deps, leftovers, limit)
   } catch (error) {
     // What the build failed with is what its owner wants to know; the next cleaning up finds the rest.
-    if (!isEngineError(error)) throw error
+    if (!isEngineError(error) && !limit.aborted) throw error
   }
 }
 
-async function removeLeftovers({ api, images }: BuildDeps, { spec, temporary, before, log }: Leftovers): Promise<void> {
+async function removeLeftovers(
+  { api, images }: BuildDeps,
+  { spec, temporary, before, log, isLost }: Leftovers,
+  signal: AbortSignal,
+): Promise<void> {
   const labels = toFilter(spec.labels)
   const listOurs = async (): Promise<WorkingContainer[]> => {
-    const layers = labels.length === 0 ? [] : await images.listDangling(labels)
+    const layers = labels.length === 0 ? [] : await images.listDangling(labels, signal)
     const ids = new Set(layers.map(({ id }) => id))
-    const all = await listWorkingContainers(api)
+    const all = await listWorkingContainers(api, signal)
     return all.filter(({ id, image, imageId }) => !before.has(id) && (log.bases.has(image) || ids.has(imageId)))
   }
-  const deadline = performance.now() + GIVE_UP_MS
+  const deadline = performance.now() + (isLost ? 0 : GIVE_UP_MS)
   let left = await listOurs()
   await killBuildSteps(new Set(left.map(({ id }) => id)))
   while (left.length > 0 && performance.now() < deadline) {
     await sleep(100)
     left = await listOurs()
   }
-  for (const { id } of left) await removeWorkingContainer(api, id)
-  const built = await images.untag(temporary)
-  if (built !== undefined) await images.removeUnused(built)
+  for (const { id } of left) await removeWorkingContainer(api, id, signal)
+  const built = await images.untag(temporary, signal)
+  if (built !== undefined) await images.removeUnused(built, signal)
   if (labels.length === 0) return
-  for (const { id } of await images.listDangling(labels)) await images.removeUnused(id)
+  for (const { id } of await images.listDangling(labels, signal)) await images.removeUnused(id, signal)
 }
 
 function carries(labels: Labels, wanted: Labels): boolean {

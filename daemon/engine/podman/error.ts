@@ -45,6 +45,11 @@ export function toEngineError(error: unknown, what: string): EngineError {
   return new EngineError('connection_lost', `the connection to podman broke: ${what}`, { cause: error })
 }
 
+/** Id of the image that podman could not read and so answered nothing about any; undefined when something else went wrong. */
+export function readBrokenImage(error: EngineError): string | undefined {
+  return /locating item named "manifest" for image with ID "([0-9a-f]{64})"/.exec(error.message)?.[1]
+}
+
 /** Turns an error text inside a stream of progress into an {@link EngineError}. */
 export function fromStreamError(text: string, what: string, otherwise: EngineErrorKind): EngineError {
   const kind = kindOf(text)

@@ -1,11 +1,19 @@
+import { setTimeout as sleep } from 'node:timers/promises'
 import { type ImageDetails, isEngineError, type Labels } from '../engine.ts'
 import type { PodmanApi } from './api.ts'
 import { plainId } from './container.ts'
+import { readBrokenImage } from './error.ts'
 import { imagePath, splitName } from './image-name.ts'
 import { imageDetails, imageSummaries, read } from './schema.ts'
 
 /** What podman calls an image without a name in answers. */
 const NO_NAME = '<none>:<none>'
+
+/** Longest that podman takes from an image's first trace in the store until it can be read, in milliseconds. */
+const WRITE_MS = 1000
+
+/** Time between two attempts to list images meanwhile, in milliseconds. */
+const RETRY_MS = 100
 
 /** The plain operations on stored images, shared by building, importing and cleaning up. */
 export class ImageStore {
@@ -84,10 +92,8 @@ export class ImageStore {
   async #list(filters: Readonly<Record<string, readonly string[]>>, signal?: AbortSignal): Promise<ImageDetails[]> {
     const what = 'list images'
     const query = { filters: JSON.stringify(filters) }
-    const answer = await this.#api.call(
-      { method: 'GET', path: '/images/json', query, ok: [200], what, repeatable: true },
-      signal,
-    )
+    const call = { method: 'GET', path: '/images/json', query, ok: [200], what, repeatable: true } as const
+    const answer = await this.#withoutHalfWritten(() => this.#api.call(call, signal), signal)
     return read(imageSummaries, answer, what).map((found) => ({
       id: plainId(found.Id),
       tags: (found.RepoTags ?? []).filter((tag) => tag !== NO_NAME),
@@ -95,6 +101,32 @@ export class ImageStore {
       sizeBytes: found.Size,
       createdAt: new Date(found.Created * 1000).toISOString(),
     }))
+  }
+
+  /**
+   * Asks for images. As long as there is one that podman was writing when it was killed, podman lists none to anybody;
+   * nobody can use it, and so it is removed.
+   */
+  async #withoutHalfWritten<T>(ask: () => Promise<T>, signal?: AbortSignal): Promise<T> {
+    let found: string | undefined
+    for (let since = 0; ; await sleep(RETRY_MS)) {
+      signal?.throwIfAborted()
+      try {
+        return await ask()
+      } catch (error) {
+        const id = isEngineError(error) ? readBrokenImage(error) : undefined
+        if (id === undefined) throw error
+        if (id !== found) since = performance.now()
+        else if (performance.now() - since > WRITE_MS) await this.#removeHalfWritten(id, signal)
+        found = id
+      }
+    }
+  }
+
+  async #removeHalfWritten(id: string, signal?: AbortSignal): Promise<void> {
+    const what = `remove half-written image ${id}`
+    const path = `/images${imagePath(id)}`
+    await this.#api.call({ method: 'DELETE', path, ok: [200, 404], what, repeatable: true }, signal)
   }
 }
 
