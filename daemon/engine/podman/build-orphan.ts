@@ -2,7 +2,7 @@
 import { readdir, readFile, stat } from 'node:fs/promises'
 import { basename, join } from 'node:path'
 import { isMaker, oldestMakerMs, parentOf } from './build-files.ts'
-import { findByArgument, run } from './host.ts'
+import { run } from './host.ts'
 
 /** The program that podman puts between itself and a step; everything of the step descends from it. */
 const WAITER = 'buildah-oci-runtime'
@@ -23,15 +23,13 @@ const LOOKS = 5
  */
 export async function endAbandonedSteps(env: NodeJS.ProcessEnv | undefined): Promise<number> {
   const waiters = new Set<number>()
-  const abandoned: number[] = []
-  for (const pid of await findByArgument(WAITER)) {
+  let ended = 0
+  for (const { pid } of await listProcesses(([program]) => program === WAITER)) {
     const parent = await parentOf(pid)
     if (parent !== undefined && (await isMaker(parent))) waiters.add(pid)
-    else abandoned.push(pid)
+    else if (kill(pid)) ended += 1
   }
-  for (const pid of abandoned) kill(pid)
   const runtimeDir = env?.XDG_RUNTIME_DIR
-  let ended = abandoned.length
   for (const runtime of RUNTIMES) {
     ended += await killStarters(runtime, waiters)
     if (runtimeDir !== undefined) ended += await deleteSteps({ runtime, runtimeDir, waiters, env })
@@ -43,17 +41,13 @@ export async function endAbandonedSteps(env: NodeJS.ProcessEnv | undefined): Pro
 async function killStarters(runtime: string, waiters: ReadonlySet<number>): Promise<number> {
   const killed = new Set<number>()
   for (let look = 0; look < LOOKS; look += 1) {
-    const left = (await findByArgument('--bundle')).filter((pid) => !killed.has(pid))
-    let isNew = false
-    for (const pid of left) {
-      const words = (await unlessGone(readFile(`/proc/${pid}/cmdline`, 'utf8')))?.split('\0') ?? []
-      const isStarter = basename(words[0] ?? '') === runtime && words.some((word) => STEP.test(word))
-      if (!isStarter || (await descendsFrom(pid, waiters))) continue
-      kill(pid)
-      killed.add(pid)
-      isNew = true
+    const isStarter = (words: readonly string[]) =>
+      basename(words[0] ?? '') === runtime && words.some((word) => STEP.test(word))
+    const before = killed.size
+    for (const { pid } of await listProcesses(isStarter)) {
+      if (!killed.has(pid) && !(await descendsFrom(pid, waiters)) && kill(pid)) killed.add(pid)
     }
-    if (!isNew) break
+    if (killed.size === before) break
   }
   return killed.size
 }
@@ -100,11 +94,27 @@ async function descendsFrom(pid: number, ancestors: ReadonlySet<number>): Promis
   return false
 }
 
-function kill(pid: number): void {
+/**
+ * Processes whose arguments are wanted, of whomever: a runtime hides itself from its own user, so that /proc names root as
+ * the owner of its files.
+ */
+async function listProcesses(isWanted: (words: readonly string[]) => boolean): Promise<{ readonly pid: number }[]> {
+  const pids = (await readdir('/proc')).filter((name) => /^\d+$/.test(name))
+  const all = await Promise.all(
+    pids.map(async (pid) => ({
+      pid: Number(pid),
+      words: (await unlessGone(readFile(`/proc/${pid}/cmdline`, 'utf8')))?.split('\0') ?? [],
+    })),
+  )
+  return all.filter(({ words }) => isWanted(words))
+}
+
+/** @returns false when it has ended, or is another user's */
+function kill(pid: number): boolean {
   try {
-    process.kill(pid, 'SIGKILL')
+    return process.kill(pid, 'SIGKILL')
   } catch (error) {
-    if (error instanceof Error && 'code' in error && error.code === 'ESRCH') return
+    if (error instanceof Error && 'code' in error && (error.code === 'ESRCH' || error.code === 'EPERM')) return false
     throw error
   }
 }
