@@ -47,6 +47,8 @@ const STRANGE = [null, true, false, 0, -1, 1.5, 1e308, 2 ** 53, '', 'x', [], {},
 /** Makes params from the schemas of the contract: valid ones as far as the schema tells, and almost valid ones. */
 export class SchemaValues {
   readonly #random: Random
+  /** Made once each: making one takes longer than the daemon takes to answer. */
+  readonly #schemas = new Map<z.ZodType, Schema>()
 
   constructor(random: Random) {
     this.#random = random
@@ -54,9 +56,7 @@ export class SchemaValues {
 
   /** Params that the schema describes. Rules that only code knows may still refuse them. */
   valid(schema: z.ZodType): Record<string, unknown> {
-    const made = this.#make(
-      z.toJSONSchema(schema, { target: 'draft-7', io: 'input', unrepresentable: 'any' }) as Schema,
-    )
+    const made = this.#make(this.#jsonSchema(schema))
     return typeof made === 'object' && made !== null ? { ...made } : {}
   }
 
@@ -76,6 +76,14 @@ export class SchemaValues {
       default:
         return this.#random.below(2) === 0 ? [value] : { ...value, [name]: { [name]: value[name] } }
     }
+  }
+
+  #jsonSchema(schema: z.ZodType): Schema {
+    const known = this.#schemas.get(schema)
+    if (known !== undefined) return known
+    const made = z.toJSONSchema(schema, { target: 'draft-7', io: 'input', unrepresentable: 'any' }) as Schema
+    this.#schemas.set(schema, made)
+    return made
   }
 
   #make(schema: Schema, depth = 0): unknown {
