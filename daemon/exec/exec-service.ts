@@ -5,6 +5,7 @@ import { LoopatError } from '@loopatd/protocol'
 import { type ContainerEngine, type EngineExec, type ExecSpec, isEngineError } from '../engine/engine.ts'
 import { abortable } from '../lib/abort.ts'
 import type { Clock } from '../lib/clock.ts'
+import { errorCode } from '../lib/error-code.ts'
 import type { OnProgress } from '../lib/progress.ts'
 import { collect } from './collect.ts'
 import type { LoopAccess, LoopUse } from './exec-access.ts'
@@ -151,11 +152,21 @@ function execSpec(use: LoopUse, params: Params, stdin: boolean): ExecSpec {
   }
 }
 
-/** Secrets that the request itself does not override; undefined when there are none. */
+/** Secrets that the request itself does not override; undefined when there are none. @throws `storage_failed` */
 async function deliveryFor(use: LoopUse, { command, env = {} }: Params): Promise<Delivery | undefined> {
   const secrets = Object.fromEntries(Object.entries(use.secrets).filter(([name]) => !Object.hasOwn(env, name)))
   if (Object.keys(secrets).length === 0) return undefined
-  return await deliverSecrets({ command, secrets, control: use.control })
+  try {
+    return await deliverSecrets({ command, secrets, control: use.control })
+  } catch (error) {
+    const code = errorCode(error)
+    if (code === undefined) throw error
+    throw new LoopatError('storage_failed', `cannot write the variables of the vault to ${use.control} (${code})`, {
+      next: `Check the space and the permissions of ${use.control}, then run the command again.`,
+      details: { loop: use.loopId, path: use.control, code },
+      cause: error,
+    })
+  }
 }
 
 /** Takes resize and signal messages of the client. A signal to a command that has ended is no error. */

@@ -13,7 +13,8 @@ const NEXT: Partial<Record<ErrorName, string>> = {
   connection_lost: 'Try again; `loopctl image status` shows whether the image is there.',
   engine_unavailable: 'Run `loopctl doctor`.',
   image_build_failed: 'Mend what the last lines say (often the network) and run `loopctl image build`.',
-  image_unavailable: 'Check `image.base` and `image.name` in config.toml and that the registry can be reached.',
+  image_unavailable:
+    'Check the name of the image (of the loop, or `image.base` and `image.name` in config.toml), and that its registry can be reached.',
   storage_failed: 'Free some disk space and run `loopctl image build`.',
 }
 

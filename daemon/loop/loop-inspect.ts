@@ -1,4 +1,4 @@
-import type { ResultOf } from '@loopatd/protocol'
+import { isLoopatError, type ResultOf } from '@loopatd/protocol'
 import { findLoop, type LoopContext, type ReadableLoop, readLoop } from './loop-context.ts'
 import { type Meta, vaultOf } from './loop-meta.ts'
 import { driftOf } from './loop-plan.ts'
@@ -49,18 +49,23 @@ export async function inspectLoop(context: LoopContext, ref: string, signal: Abo
 }
 
 /**
- * Why the next start of a loop makes its container anew, as far as that is known without asking podman.
- * @throws `vault_not_found`, `vault_invalid`
+ * Why the next start of a loop makes its container anew, as far as that is known without asking podman; null when it
+ * does not, or when nobody can tell because its vault is gone.
  */
 export async function dueRecreation(
   context: LoopContext,
   { id, meta }: ReadableLoop,
   signal: AbortSignal,
-): Promise<string | undefined> {
+): Promise<string | null> {
   const container = context.cache.peek(id)
-  if (container === undefined || meta.archivedAt !== undefined) return undefined
-  const { draft } = await wantedOf(context, meta, signal)
-  return driftOf(container, { draft, imageId: context.images.known(meta.image) })
+  if (container === undefined || meta.archivedAt !== undefined) return null
+  try {
+    const { draft } = await wantedOf(context, meta, signal)
+    return driftOf(container, { draft, imageId: context.images.known(meta.image) }) ?? null
+  } catch (error) {
+    if (!isLoopatError(error, 'vault_not_found') && !isLoopatError(error, 'vault_invalid')) throw error
+    return null
+  }
 }
 
 /** Names of variables, by what sets them; what comes later wins. */

@@ -1,6 +1,7 @@
 import {
   DEFAULT_VAULT,
   EnvName,
+  EnvValue,
   LoopDns,
   LoopId,
   LoopLimits,
@@ -51,7 +52,7 @@ const schema = z.looseObject({
   branch: z.string().min(1).optional(),
   ...wishes,
   /** Plain variables of every command; delivered when a command starts, never baked into the container. */
-  env: z.record(EnvName, z.string()).optional(),
+  env: z.record(EnvName, EnvValue).optional(),
   /** The last time that its container was made anew, and why. */
   recreated: z.looseObject({ at: z.iso.datetime(), reason: z.string() }).optional(),
   /** A change that no container has proven yet. */

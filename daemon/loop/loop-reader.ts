@@ -1,4 +1,4 @@
-import { type CheckedParamsOf, isLoopatError, type LoopInfo, type ResultOf } from '@loopatd/protocol'
+import type { CheckedParamsOf, LoopInfo, ResultOf } from '@loopatd/protocol'
 import { findLoop, type LoopContext } from './loop-context.ts'
 import { dueRecreation } from './loop-inspect.ts'
 import { vaultOf } from './loop-meta.ts'
@@ -43,7 +43,7 @@ export class LoopReader {
       loop: this.#show(stored, trusted),
       container: { name: containerName(workspace, stored.id), id: cache.peek(stored.id)?.id ?? null },
       recreation: {
-        due: await this.#due(stored, signal),
+        due: stored.kind === 'broken' ? null : await dueRecreation(this.#context, stored, signal),
         last: last === undefined ? null : { at: last.at, reason: last.reason },
       },
       leases: leases.list(stored.id),
@@ -64,17 +64,6 @@ export class LoopReader {
     const states = (await this.#context.store.list()).map((stored) => this.#context.board.show(stored).state)
     const count = (wanted: LoopInfo['state']) => states.filter((state) => state === wanted).length
     return { total: states.length, running: count('running'), archived: count('archived'), broken: count('broken') }
-  }
-
-  /** A loop whose vault is gone can be shown all the same. */
-  async #due(stored: StoredLoop, signal: AbortSignal): Promise<string | null> {
-    if (stored.kind === 'broken') return null
-    try {
-      return (await dueRecreation(this.#context, stored, signal)) ?? null
-    } catch (error) {
-      if (!isLoopatError(error, 'vault_not_found') && !isLoopatError(error, 'vault_invalid')) throw error
-      return null
-    }
   }
 
   #show(stored: StoredLoop, trusted: boolean): LoopInfo {

@@ -77,7 +77,8 @@ async function accept(context: LoopContext, meta: Meta, wishes: LoopWishes, sign
   const after = applyWishes(meta, { ...wishes, mounts, removeMounts })
   checkEnvSize(after, after.env ?? {})
   if (wishes.limits !== undefined) await acceptLimits(context, after.limits ?? {}, signal)
-  if (wishes.vault !== undefined) await context.vaults.require(after.user, vaultOf(after), signal)
+  // Also one that was selected before: without it there is no container.
+  await context.vaults.require(after.user, vaultOf(after), signal)
   return after
 }
 
@@ -98,7 +99,7 @@ async function compare(context: LoopContext, stored: ReadableLoop, after: Meta, 
   const isRunning = context.cache.peek(stored.id)?.status === 'running'
   return {
     changes: changesOf(stored.meta, after, isRunning),
-    due: (await dueRecreation(context, stored, signal)) ?? null,
+    due: await dueRecreation(context, stored, signal),
     users: context.leases.list(stored.id),
   }
 }
@@ -114,6 +115,7 @@ async function takesNewContainer(
   const call = { doing: `look at loop "${after.name}"`, refusal: 'engine_failed' } as const
   const container = await callEngine(call, () => context.cache.current(after.id, signal))
   if (container?.status !== 'running') return false
+  if (image === null) await context.images.ensure(onProgress, signal)
   if (fresh) return true
   const { draft } = await wantedOf(context, after, signal)
   return driftOf(container, { draft, imageId: context.images.known(after.image) }) !== undefined

@@ -278,6 +278,15 @@ describe('ExecService', () => {
       expect(await left()).toEqual([])
     })
 
+    it('should say so when they cannot be written', async () => {
+      secrets = { TOKEN: 'x' }
+      await rm(control, { recursive: true })
+      await writeFile(control, '')
+      const error = await run({ command: ['true'] }).catch((caught: unknown) => caught)
+      expect(error).toMatchObject({ code: 'storage_failed', message: expect.stringContaining(control) })
+      expect(held).toBe(0)
+    })
+
     it('should be removed at the next start when the daemon was killed', async () => {
       await mkdir(join(control, 'loop', 'env'), { recursive: true })
       await writeFile(join(control, 'loop', 'agent'), '')

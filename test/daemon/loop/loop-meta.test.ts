@@ -93,6 +93,12 @@ describe('metadata', () => {
     ['a limit below any use', JSON.stringify({ ...valid, limits: { memoryBytes: 1 } }), 'meta.json: limits'],
     ['an unknown limit', JSON.stringify({ ...valid, limits: { disk: 1 } }), 'meta.json: limits'],
     ['a persistence of its own', JSON.stringify({ ...valid, persistence: 'maybe' }), 'meta.json: persistence'],
+    ['an environment value with a NUL', JSON.stringify({ ...valid, env: { A: '\0' } }), 'meta.json: env'],
+    [
+      'a journal of a change to nonsense',
+      JSON.stringify({ ...valid, update: { at: valid.createdAt, previous: { vault: '../x' } } }),
+      'meta.json: update.previous.vault',
+    ],
     ['an environment name that is none', JSON.stringify({ ...valid, env: { 'A=B': '1' } }), 'meta.json: env'],
   ])('should refuse %s and say why', (_what, text, reason) => {
     const parsed = parseMeta(text, ID)

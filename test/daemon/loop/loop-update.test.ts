@@ -1,6 +1,8 @@
+import { mkdir } from 'node:fs/promises'
+import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
 import { EngineError } from '../../../daemon/engine/engine.ts'
-import { IMAGE, until, WORKSPACE, Workshop } from './kit.ts'
+import { IMAGE, never, UNKNOWN_ID, until, WORKSPACE, Workshop } from './kit.ts'
 
 const containerOf = (id: string) => `loopat-${WORKSPACE}-${id}`
 const DNS = ['10.0.0.1']
@@ -150,6 +152,103 @@ describe('updating a loop', () => {
     await expect(shop.update({ loop: id, image: 'localhost/none:1' })).rejects.toThrow('nowhere')
     expect(await shop.meta(id)).toEqual(before)
     expect(await shop.state(id)).toBe('running')
+  })
+
+  it('should go back to the sandbox image also when nobody has looked for that yet', async () => {
+    await using shop = await Workshop.open()
+    const { id } = await shop.create({ image: 'localhost/other:1' })
+    expect(shop.images.known()).toBeUndefined()
+    expect(await shop.update({ loop: id, image: null })).toMatchObject({ action: 'recreated' })
+    expect(shop.engine.container.specOf(containerOf(id))).toMatchObject({ image: IMAGE })
+  })
+
+  it('should give a loop whose vault is gone another one, and change nothing else of it before', async () => {
+    await using shop = await Workshop.open()
+    const personal = shop.vaults
+    await personal.create('ada', 'short')
+    const { id } = await shop.create({ vault: 'short' })
+    const before = await idOf(shop, containerOf(id))
+    await personal.remove('ada', 'short')
+    await expect(shop.plan({ loop: id })).rejects.toMatchObject({ code: 'vault_not_found' })
+    await expect(shop.update({ loop: id, dns: DNS })).rejects.toMatchObject({ code: 'vault_not_found' })
+    await expect(shop.start(id)).rejects.toMatchObject({ code: 'vault_not_found' })
+    expect(await idOf(shop, containerOf(id))).toBe(before)
+    expect(await shop.state(id)).toBe('running')
+    expect(await shop.plan({ loop: id, vault: 'default' })).toMatchObject({
+      changes: [{ what: 'vault', from: 'short', to: 'default', effect: 'recreate' }],
+      due: null,
+    })
+    expect(await shop.update({ loop: id, vault: 'default' })).toMatchObject({ action: 'recreated' })
+    expect(await shop.meta(id)).not.toHaveProperty('vault')
+  })
+
+  it('should refuse what is archived or cannot be read, and take a change of what never ran', async () => {
+    await using shop = await Workshop.open()
+    const { id } = await shop.create({ start: false })
+    expect(await shop.plan({ loop: id, dns: DNS })).toMatchObject({ changes: [{ effect: 'next-start' }] })
+    expect(await shop.update({ loop: id, dns: DNS, fresh: true })).toMatchObject({ action: 'noted' })
+    expect(await containers(shop)).toEqual([])
+    expect(await shop.start(id)).toMatchObject({ action: 'created' })
+    expect(shop.engine.container.specOf(containerOf(id))).toMatchObject({ dns: DNS })
+    expect(await shop.meta(id)).not.toHaveProperty('update')
+    await shop.service.archive({ loop: id }, never)
+    const archived = await shop.meta(id)
+    await expect(shop.plan({ loop: id })).rejects.toMatchObject({ code: 'loop_archived' })
+    await expect(shop.update({ loop: id, env: { A: '1' } })).rejects.toMatchObject({ code: 'loop_archived' })
+    expect(await shop.meta(id)).toEqual(archived)
+    await mkdir(join(shop.home, 'loops', UNKNOWN_ID))
+    await expect(shop.plan({ loop: UNKNOWN_ID })).rejects.toMatchObject({ code: 'loop_broken' })
+    await expect(shop.update({ loop: UNKNOWN_ID, dns: DNS })).rejects.toMatchObject({ code: 'loop_broken' })
+  })
+
+  it('should take its turn after a start, and changes one after the other', async () => {
+    await using shop = await Workshop.open()
+    const { id } = await shop.create({ start: false })
+    const hold = shop.engine.faults.hold('container.start')
+    const starting = shop.start(id)
+    await hold.reached
+    const updating = [shop.update({ loop: id, dns: DNS }), shop.update({ loop: id, knowledgeRw: true })]
+    hold.release()
+    const [first, second] = await Promise.all(updating)
+    expect(await starting).toMatchObject({ action: 'created' })
+    expect([first?.action, second?.action]).toEqual(['recreated', 'recreated'])
+    expect(await shop.meta(id)).toMatchObject({ dns: DNS, knowledgeRw: true })
+    expect(await shop.meta(id)).not.toHaveProperty('update')
+    expect(await containers(shop)).toEqual([containerOf(id)])
+    expect(await shop.start(id)).toMatchObject({ action: 'none' })
+  })
+
+  it.each([
+    ['renamed', (shop: Workshop, id: string) => shop.service.rename({ loop: id, name: 'other' }, never), 'running'],
+    ['stopped', (shop: Workshop, id: string) => shop.stop(id), 'stopped'],
+    ['archived', (shop: Workshop, id: string) => shop.service.archive({ loop: id }, never), 'archived'],
+  ] as const)('should be over before the loop is %s', async (_what, then, state) => {
+    await using shop = await Workshop.open()
+    const { id } = await shop.create()
+    const hold = shop.engine.faults.hold('container.commit')
+    const updating = shop.update({ loop: id, dns: DNS })
+    await hold.reached
+    const after = then(shop, id)
+    hold.release()
+    expect(await updating).toMatchObject({ action: 'recreated' })
+    await after
+    expect(await shop.state(id)).toBe(state)
+    expect(await shop.meta(id)).toMatchObject({ dns: DNS })
+    expect(await containers(shop)).toEqual([containerOf(id)])
+  })
+
+  it('should be over before the loop is removed, of which nothing is left', async () => {
+    await using shop = await Workshop.open()
+    const { id } = await shop.create()
+    const hold = shop.engine.faults.hold('container.commit')
+    const updating = shop.update({ loop: id, dns: DNS })
+    await hold.reached
+    const removing = shop.remove({ loop: id, force: true })
+    hold.release()
+    await updating
+    expect(await removing).toMatchObject({ removed: true })
+    expect(await containers(shop)).toEqual([])
+    expect(await shop.engine.image.list('localhost/loopat-layer-')).toEqual([])
   })
 
   it.each([
