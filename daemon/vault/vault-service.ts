@@ -1,4 +1,4 @@
-import { type CheckedParamsOf, LoopatError, type ResultOf, type VaultInfo } from '@loopatd/protocol'
+import { type CheckedParamsOf, isLoopatError, LoopatError, type ResultOf, type VaultInfo } from '@loopatd/protocol'
 import { KeyedMutex } from '../lib/keyed-mutex.ts'
 import type { Logger } from '../log.ts'
 import { noVault, type VaultStore } from './vault-store.ts'
@@ -37,7 +37,8 @@ export class VaultService {
     const vaults: VaultInfo[] = []
     for (const vault of await this.#options.store.list(this.#options.user)) {
       signal.throwIfAborted()
-      vaults.push(await this.#describe(vault))
+      const described = await this.#describeIfThere(vault)
+      if (described !== undefined) vaults.push(described)
     }
     return { vaults }
   }
@@ -82,6 +83,16 @@ export class VaultService {
     const removed = await this.#turns.run(vault, () => store.unset(user, vault, path), signal)
     if (removed) log.info({ vault, entry: path.join('/') }, 'removed an entry of a vault')
     return { removed }
+  }
+
+  /** One that was removed or replaced since it was listed is none. */
+  async #describeIfThere(vault: string): Promise<VaultInfo | undefined> {
+    try {
+      return await this.#describe(vault)
+    } catch (error) {
+      if (isLoopatError(error, 'vault_invalid', 'vault_not_found')) return undefined
+      throw error
+    }
   }
 
   async #describe(vault: string): Promise<VaultInfo> {

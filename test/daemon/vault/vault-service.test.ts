@@ -52,6 +52,22 @@ describe('vaults', () => {
     expect((await service.list({}, never)).vaults.map(({ name }) => name)).toEqual(['Play', 'work'])
   })
 
+  it('should be listed while others come and go', async () => {
+    await create('stays')
+    const change = async () => {
+      for (let round = 0; round < 50; round += 1) {
+        await create('goes')
+        await remove('goes')
+      }
+    }
+    const changing = change()
+    for (let round = 0; round < 50; round += 1) {
+      const { vaults } = await service.list({}, never)
+      expect(vaults.map(({ name }) => name)).toContain('stays')
+    }
+    await changing
+  })
+
   it('should show names and what is not delivered, never values', async () => {
     await home.write(home.vault('work', 'envs', 'TOKEN'), 's3cret')
     await home.write(home.vault('work', 'envs', 'NOT-A-NAME'), 's3cret')
