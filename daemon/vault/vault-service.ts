@@ -90,8 +90,8 @@ export class VaultService {
     try {
       return await this.#describe(vault)
     } catch (error) {
-      if (isLoopatError(error, 'vault_invalid', 'vault_not_found')) return undefined
-      throw error
+      if (!isLoopatError(error, 'vault_invalid') && !isLoopatError(error, 'vault_not_found')) throw error
+      return undefined
     }
   }
 
