@@ -126,14 +126,16 @@ interface Process {
   readonly environment: readonly string[]
 }
 
-/** Processes of this user, as far as they can be looked into. */
+/** Processes of this user, also those that hide, of which /proc shows the files as root's. */
 async function listProcesses(): Promise<Process[]> {
   const pids = (await readdir('/proc')).filter((name) => /^\d+$/.test(name))
   const all = await Promise.all(
     pids.map(async (pid) => {
       const read = async (file: string) =>
         (await unlessGone(readFile(`/proc/${pid}/${file}`, 'utf8')))?.split('\0') ?? []
-      const [words, environment, [stat = '']] = await Promise.all([read('cmdline'), read('environ'), read('stat')])
+      const [[status = ''], [stat = '']] = [await read('status'), await read('stat')]
+      const isOurs = Number(/^Uid:\t(\d+)/m.exec(status)?.[1]) === process.getuid?.()
+      const [words, environment] = isOurs ? [await read('cmdline'), await read('environ')] : [[], []]
       return { words, environment, stat: stat.slice(0, 60) }
     }),
   )
