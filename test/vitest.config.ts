@@ -56,7 +56,14 @@ export default defineConfig({
       },
       {
         extends: true,
-        test: { name: 'podman', include: podman, fileParallelism: false, testTimeout: 120_000, hookTimeout: 300_000 },
+        test: {
+          name: 'podman',
+          include: podman,
+          globalSetup: 'test/harness/sandbox-image.ts',
+          fileParallelism: false,
+          testTimeout: 120_000,
+          hookTimeout: 300_000,
+        },
       },
       {
         extends: true,

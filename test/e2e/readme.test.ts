@@ -5,6 +5,7 @@ import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { skipsPodman } from '../harness/podman.ts'
+import { buildSandboxImage, dropSandboxImage } from '../harness/sandbox-image.ts'
 import { makeWorkspace, type TestWorkspace } from '../harness/workspace.ts'
 
 const run = promisify(execFile)
@@ -42,13 +43,11 @@ describe.skipIf(skipsPodman())('the tour in the README', () => {
     const identity = ['-c', 'user.name=me', '-c', 'user.email=me@localhost']
     await run('git', ['init', '--quiet', '-b', 'main', repository])
     await run('git', ['-C', repository, ...identity, 'commit', '--quiet', '--allow-empty', '-m', 'first'])
-    await workspace.ok('image', 'build')
+    await buildSandboxImage(workspace)
   }, 600_000)
 
   afterAll(async () => {
-    for (const { tags } of await workspace.engine.image.list(`localhost/loopat-`)) {
-      for (const tag of tags) if (tag.includes(`-${workspace.name}:`)) await workspace.engine.image.untag(tag)
-    }
+    await dropSandboxImage(workspace)
     await workspace[Symbol.asyncDispose]()
     await rm(repository, { recursive: true, force: true })
   })

@@ -25,14 +25,60 @@ export async function shellImage(engine: Engine, shell: HostShell): Promise<Test
   const libraries = [...stdout.matchAll(/(\/\S+) \(0x/g)].map(([, path = '']) => path)
   for (const path of libraries) tar.entry({ name: path.slice(1), mode: 0o755 }, await readFile(path))
   tar.entry({ name: 'bin/sh', mode: 0o755 }, await readFile(program))
-  await copyWithout(await smallRootfs(), tar, 'bin/sh')
+  await copyWithout(await smallRootfs(), tar, ['bin/sh'])
   tar.finalize()
   return { ...(await imported), tag, [Symbol.asyncDispose]: () => engine.image.untag(tag) }
 }
 
-async function copyWithout(from: NodeJS.ReadableStream, to: ReturnType<typeof pack>, left: string): Promise<void> {
+/** What Alpine has in `/etc/passwd`, in short: nobody with the user id of loops. */
+const ALPINE_USERS = `root:x:0:0:root:/root:/bin/sh
+bin:x:1:1:bin:/bin:/sbin/nologin
+daemon:x:2:2:daemon:/sbin:/sbin/nologin
+guest:x:405:100:guest:/dev/null:/sbin/nologin
+nobody:x:65534:65534:nobody:/:/sbin/nologin
+`
+
+/**
+ * Imports an image as Alpine makes them: busybox and no bash, `/bin/sh` and `/var/run` absolute links, its own profile,
+ * a root directory that only root may enter, and users of which none is ours.
+ * @param tag fully qualified name with tag
+ */
+export async function alpineLikeImage(engine: Engine, tag: string): Promise<TestImage> {
+  const tar = pack()
+  const rootfs = new PassThrough()
+  tar.pipe(rootfs)
+  const imported = engine.image.import(rootfs, tag)
+  await copyWithout(await smallRootfs(true), tar, ['bin/sh', 'etc/passwd', 'etc/group'])
+  for (const name of ['home', 'etc/profile.d', 'lib', 'sbin', 'usr/sbin']) tar.entry({ name, type: 'directory' })
+  tar.entry({ name: 'root', type: 'directory', mode: 0o700 })
+  tar.entry({ name: 'bin/sh', type: 'symlink', linkname: '/bin/busybox' })
+  tar.entry({ name: 'var/run', type: 'symlink', linkname: '/run' })
+  tar.entry({ name: 'etc/passwd' }, ALPINE_USERS)
+  tar.entry({ name: 'etc/group' }, 'root:x:0:root\nusers:x:100:\nnobody:x:65534:\n')
+  tar.entry({ name: 'etc/profile' }, 'export PAGER=less\numask 022\n')
+  tar.entry({ name: 'etc/alpine-release' }, '3.22.0\n')
+  tar.finalize()
+  return { ...(await imported), tag, [Symbol.asyncDispose]: () => engine.image.untag(tag) }
+}
+
+/**
+ * Imports an image in which nothing can be started.
+ * @param tag fully qualified name with tag
+ */
+export async function emptyImage(engine: Engine, tag: string): Promise<TestImage> {
+  const tar = pack()
+  tar.entry({ name: 'etc', type: 'directory' })
+  tar.finalize()
+  return {
+    ...(await engine.image.import(tar.pipe(new PassThrough()), tag)),
+    tag,
+    [Symbol.asyncDispose]: () => engine.image.untag(tag),
+  }
+}
+
+async function copyWithout(from: NodeJS.ReadableStream, to: ReturnType<typeof pack>, left: string[]): Promise<void> {
   for await (const entry of from.pipe(extract())) {
-    if (entry.header.name === left) entry.resume()
+    if (left.includes(entry.header.name)) entry.resume()
     else {
       const chunks: Buffer[] = []
       for await (const chunk of entry as AsyncIterable<Buffer>) chunks.push(chunk)
