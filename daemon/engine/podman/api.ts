@@ -84,7 +84,7 @@ export class PodmanApi {
     for (let isLost = false; ; ) {
       signal?.throwIfAborted()
       try {
-        return await this.#silence.over(call, make, signal)
+        return await this.#silence.over({ ...call, isRepeated: isLost }, make, signal)
       } catch (error) {
         signal?.throwIfAborted()
         if (error instanceof LostCall && call.repeatable && !isLost) {

@@ -47,6 +47,8 @@ export interface SilentCall extends ApiRequest {
   readonly isAtWork?: (glance: (request: ApiRequest) => Promise<Glance>) => Promise<boolean>
   /** How long it may stay without an answer and without a sign of work, in milliseconds, if longer than others. */
   readonly idleMs?: number
+  /** Whether it was lost before, while podman lived: then it is lost again in half the time. */
+  readonly isRepeated?: boolean
 }
 
 /** A call that nobody works on, while podman answers others. */
@@ -123,7 +125,7 @@ export class SilenceWatch {
 
   /** @returns why the call is given up; of no interest once it was answered */
   async #watch(call: SilentCall, answered: AbortSignal): Promise<EngineError> {
-    const idleMs = Math.max(this.#limits.idleMs, call.idleMs ?? 0)
+    const idleMs = Math.max(this.#limits.idleMs, call.idleMs ?? 0) / (call.isRepeated ? 2 : 1)
     let sentAt = performance.now()
     let workedAt = sentAt
     while (await pause(this.#isSilent ? 0 : this.#limits.quietMs, answered)) {
