@@ -47,12 +47,13 @@ export default defineConfig({
           testTimeout: 10_000,
           // Nothing of ours has state in a module, so files can share what is loaded, which is most of their time.
           isolate: false,
+          sequence: { groupOrder: 0 },
         },
       },
       {
         extends: true,
         // They wait more than they work.
-        test: { name: 'host', include: host, maxWorkers: 3, testTimeout: 20_000 },
+        test: { name: 'host', include: host, maxWorkers: 3, testTimeout: 20_000, sequence: { groupOrder: 1 } },
       },
       {
         extends: true,
@@ -61,17 +62,32 @@ export default defineConfig({
           include: podman,
           globalSetup: 'test/harness/sandbox-image.ts',
           fileParallelism: false,
+          sequence: { groupOrder: 2 },
           testTimeout: 120_000,
           hookTimeout: 300_000,
         },
       },
       {
         extends: true,
-        test: { name: 'systemd', include: systemd, fileParallelism: false, testTimeout: 120_000, hookTimeout: 60_000 },
+        test: {
+          name: 'systemd',
+          include: systemd,
+          fileParallelism: false,
+          sequence: { groupOrder: 3 },
+          testTimeout: 120_000,
+          hookTimeout: 60_000,
+        },
       },
       {
         extends: true,
-        test: { name: 'long', include: long, fileParallelism: false, testTimeout: 3_600_000, hookTimeout: 300_000 },
+        test: {
+          name: 'long',
+          include: long,
+          fileParallelism: false,
+          sequence: { groupOrder: 4 },
+          testTimeout: 3_600_000,
+          hookTimeout: 300_000,
+        },
       },
     ],
   },
