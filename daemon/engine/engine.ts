@@ -319,10 +319,21 @@ export interface ImageEngine {
   cleanUp(signal?: AbortSignal): Promise<number>
 }
 
+/** A bridge network. */
+export interface NetworkSpec {
+  readonly name: string
+  readonly labels: Labels
+  /**
+   * Whether it has a name server of its own, which knows the containers in it. Where it has, containers ask that one
+   * before any other that they were given. Only looked at when the network is made.
+   */
+  readonly resolves: boolean
+}
+
 /** Networks. */
 export interface NetworkEngine {
   /** Makes sure that a bridge network of this name with these labels exists; rejects with `name_taken` when a foreign one has the name. */
-  ensure(name: string, labels: Labels, signal?: AbortSignal): Promise<void>
+  ensure(spec: NetworkSpec, signal?: AbortSignal): Promise<void>
   /** Missing is a success; rejects with `in_use`. */
   remove(name: string, signal?: AbortSignal): Promise<void>
   list(labels: Labels, signal?: AbortSignal): Promise<{ readonly name: string; readonly labels: Labels }[]>

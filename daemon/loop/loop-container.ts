@@ -8,7 +8,7 @@ import { toLoopError } from './loop-failure.ts'
 import type { Meta } from './loop-meta.ts'
 import type { LoopImage } from './loop-options.ts'
 import { isOurs, type StartPlan } from './loop-plan.ts'
-import { completeSpec, containerName, networkName, ownerLabels } from './loop-spec.ts'
+import { completeSpec, containerName, networkOf, ownerLabels } from './loop-spec.ts'
 import { wantedOf } from './loop-wanted.ts'
 import { prepareMountPoints } from './mount-point.ts'
 import { errorCode } from './storage-health.ts'
@@ -101,7 +101,7 @@ export async function create(context: LoopContext, wanted: BringUp, layer: strin
   const { engine, workspace } = context
   onProgress({ message: 'Creating the container (the first time for an image may take minutes)' })
   try {
-    await engine.network.ensure(networkName(workspace, meta.id), ownerLabels(workspace, meta.id), signal)
+    await engine.network.ensure(networkOf(meta, workspace), signal)
     // Looked at once more: what a source leads to may have changed since the plan was made.
     const { draft, skipped } = await wantedOf(context, meta, signal)
     for (const mount of skipped) context.log.warn({ loop: meta.id, ...mount }, 'a mount is left out')

@@ -2,7 +2,7 @@ import { isLoopatError, type ResultOf } from '@loopatd/protocol'
 import { findLoop, type LoopContext, type ReadableLoop, readLoop } from './loop-context.ts'
 import { type Meta, vaultOf } from './loop-meta.ts'
 import { driftOf } from './loop-plan.ts'
-import { hashSpec, LABEL, networkName, specText } from './loop-spec.ts'
+import { hashSpec, LABEL, networkOf, specText } from './loop-spec.ts'
 import { envOf } from './loop-use.ts'
 import { wantedOf } from './loop-wanted.ts'
 
@@ -37,7 +37,7 @@ export async function inspectLoop(context: LoopContext, ref: string, signal: Abo
     persistence: meta.persistence ?? 'persistent',
     knowledgeRw: meta.knowledgeRw ?? false,
     mountAllLoops: meta.mountAllLoops ?? false,
-    network: networkName(context.workspace, id),
+    network: networkOf(meta, context.workspace).name,
     hash: {
       wanted: hashSpec(draft),
       used: container?.labels[LABEL.hash] ?? null,

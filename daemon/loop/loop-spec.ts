@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto'
-import type { BindMount, ContainerLimits, ContainerSpec, Labels } from '../engine/engine.ts'
+import type { BindMount, ContainerLimits, ContainerSpec, Labels, NetworkSpec } from '../engine/engine.ts'
 import { HOME, workdirInside } from './inside.ts'
 import { LAUNCHER } from './launcher.ts'
 import { OTHER_LOOPS_ROW, type PlannedMount } from './loop-mount.ts'
@@ -55,8 +55,21 @@ export function containerName(workspace: string, id: string): string {
 }
 
 /** Name of the loop's own network (rule C-15a). */
-export function networkName(workspace: string, id: string): string {
+function networkName(workspace: string, id: string): string {
   return `loopat-${workspace}-${id.slice(0, 8)}`
+}
+
+/**
+ * The loop's own network. With name servers of its own a loop is in another one, that has none: containers would ask
+ * that first.
+ */
+export function networkOf(
+  { id, dns = [] }: { id: string; dns?: readonly string[] | undefined },
+  workspace: string,
+): NetworkSpec {
+  const resolves = dns.length === 0
+  const name = `${networkName(workspace, id)}${resolves ? '' : '-dns'}`
+  return { name, labels: ownerLabels(workspace, id), resolves }
 }
 
 /** Labels that say whose a container or network is. */
@@ -87,7 +100,7 @@ export function draftSpec(input: SpecInput): SpecDraft {
     // Programs such as ssh ask the list of users for the home, not the environment (D1).
     account: { name: SANDBOX_USER, home: HOME },
     init: true,
-    // Names resolve by alias, not by hostname.
+    // Names resolve by alias, not by hostname. Which of its networks a loop is in follows from its name servers.
     network: { kind: 'named', name: networkName(workspace, id), aliases: [hostname] },
     stopTimeoutSeconds: STOP_TIMEOUT_SECONDS,
   }
@@ -130,8 +143,10 @@ export function completeSpec(
   image: LoopImage,
 ): ContainerSpec {
   const { choices: _choices, mounts, ...rest } = draft
+  const { name } = networkOf({ id: owner.id, dns: draft.dns }, owner.workspace)
   return {
     ...rest,
+    network: rest.network.kind === 'named' ? { ...rest.network, name } : rest.network,
     mounts: mounts.map(toBind),
     image: image.tag,
     labels: {

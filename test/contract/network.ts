@@ -7,8 +7,9 @@ export function networkContract(subject: GetSubject): void {
     await using shop = new Workshop(subject())
     const { network } = shop.engine
     const name = shop.networkName()
-    await Promise.all([network.ensure(name, shop.labels), network.ensure(name, shop.labels)])
-    await network.ensure(name, shop.labels)
+    const spec = { name, labels: shop.labels, resolves: true }
+    await Promise.all([network.ensure(spec), network.ensure(spec)])
+    await network.ensure(spec)
     expect(await network.list(shop.labels)).toEqual([{ name, labels: shop.labels }])
     await network.remove(name)
     await network.remove(name)
@@ -18,14 +19,17 @@ export function networkContract(subject: GetSubject): void {
   it('should not take a foreign network for its own', async () => {
     await using shop = new Workshop(subject())
     const name = shop.networkName()
-    await shop.engine.network.ensure(name, {})
-    await expect(shop.engine.network.ensure(name, shop.labels)).rejects.toMatchObject({ kind: 'name_taken' })
+    const spec = { name, labels: {}, resolves: true }
+    await shop.engine.network.ensure(spec)
+    await expect(shop.engine.network.ensure({ ...spec, labels: shop.labels })).rejects.toMatchObject({
+      kind: 'name_taken',
+    })
   })
 
   it('should not remove a network that a container uses', async () => {
     await using shop = new Workshop(subject())
     const name = shop.networkName()
-    await shop.engine.network.ensure(name, shop.labels)
+    await shop.engine.network.ensure({ name, labels: shop.labels, resolves: false })
     const container = await shop.running({ network: { kind: 'named', name, aliases: ['somebody'] } })
     expect((await shop.engine.container.inspect(container))?.address).toMatch(/^\d+\.\d+\.\d+\.\d+$/)
     await expect(shop.engine.network.remove(name)).rejects.toMatchObject({ kind: 'in_use' })

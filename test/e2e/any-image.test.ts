@@ -114,8 +114,8 @@ describe.skipIf(skipsPodman())('a loop', () => {
 
     it('should be changed with what was installed, and be as it was when that does not work', async () => {
       expect(await workspace.json('update', loop, '--dns', '192.0.2.53')).toMatchObject({ action: 'recreated' })
-      const seen = 'cat /usr/bin/tool; ls ~/mine work; grep -c 192.0.2.53 /etc/resolv.conf; id -un; echo $TOKEN'
-      const expected = 'installed\n/home/loopat/mine\nwork\n1\nloopat\nfrom the vault'
+      const seen = 'cat /usr/bin/tool; ls ~/mine work; grep nameserver /etc/resolv.conf; id -un; echo $TOKEN'
+      const expected = 'installed\n/home/loopat/mine\nwork\nnameserver 192.0.2.53\nloopat\nfrom the vault'
       expect(await inside(seen)).toBe(expected)
       const before = await containerId()
       const { code, stderr } = await workspace.loopctl(['update', loop, '--image', imageOf('empty'), '--no-dns'])

@@ -1,4 +1,4 @@
-import { EngineError, type Labels, type NetworkEngine } from '../../daemon/engine/engine.ts'
+import { EngineError, type Labels, type NetworkEngine, type NetworkSpec } from '../../daemon/engine/engine.ts'
 import { carries } from './event.ts'
 import type { FaultPlan } from './fault.ts'
 
@@ -24,7 +24,7 @@ export class FakeNetworks implements NetworkEngine {
     this.#networks.set(name, labels)
   }
 
-  ensure(name: string, labels: Labels, signal?: AbortSignal): Promise<void> {
+  ensure({ name, labels }: NetworkSpec, signal?: AbortSignal): Promise<void> {
     const body = () => {
       const present = this.#networks.get(name)
       if (present !== undefined && !carries(present, labels)) {

@@ -100,7 +100,7 @@ describe.skipIf(skipsPodman())('the podman service', () => {
       [Symbol.asyncDispose]: recover,
     })
     const name = shop.networkName()
-    await engine.network.ensure(name, shop.labels)
+    await engine.network.ensure({ name, labels: shop.labels, resolves: true })
     const network = { kind: 'named', name, aliases: [] } as const
     const containers: string[] = []
     for (const suffix of ['one', 'two']) {

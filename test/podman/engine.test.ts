@@ -94,7 +94,7 @@ describe.skipIf(skipsPodman())('the podman engine', () => {
   it('should find a container by an alias in its network', async () => {
     await using shop = new Workshop(subject())
     const network = shop.networkName()
-    await shop.engine.network.ensure(network, shop.labels)
+    await shop.engine.network.ensure({ name: network, labels: shop.labels, resolves: true })
     const named = (suffix: string) => ({
       name: shop.containerName(suffix),
       network: { kind: 'named', name: network, aliases: [`alias-${suffix}`] } as const,

@@ -1,4 +1,4 @@
-import { EngineError, isEngineError, type Labels, type NetworkEngine } from '../engine.ts'
+import { EngineError, isEngineError, type Labels, type NetworkEngine, type NetworkSpec } from '../engine.ts'
 import type { PodmanApi } from './api.ts'
 import { pathOf } from './docker.ts'
 import { network, networks, read } from './schema.ts'
@@ -14,9 +14,10 @@ export class PodmanNetworks implements NetworkEngine {
     this.#api = api
   }
 
-  async ensure(name: string, labels: Labels, signal?: AbortSignal): Promise<void> {
+  async ensure(spec: NetworkSpec, signal?: AbortSignal): Promise<void> {
+    const { name, labels } = spec
     const present = await this.#labelsOf(name, signal)
-    if (present === undefined) await this.#create(name, labels, signal)
+    if (present === undefined) await this.#create(spec, signal)
     // Podman 4.4 to 4.9 answer success, with the old one, to whoever creates it second: so look at what is there.
     const found = present ?? (await this.#labelsOf(name, signal)) ?? {}
     const isOurs = Object.entries(labels).every(([label, value]) => found[label] === value)
@@ -41,14 +42,11 @@ export class PodmanNetworks implements NetworkEngine {
     return read(networks, answer, what)
   }
 
-  async #create(name: string, labels: Labels, signal: AbortSignal | undefined): Promise<void> {
+  async #create({ name, labels, resolves }: NetworkSpec, signal: AbortSignal | undefined): Promise<void> {
     const what = `create network ${name}`
-    const body = { Name: name, Driver: 'bridge', CheckDuplicate: true, Labels: labels }
+    const body = { name, driver: 'bridge', labels, dns_enabled: resolves }
     try {
-      await this.#api.call(
-        { method: 'POST', path: '/networks/create', body, ok: [200, 201], what, repeatable: true },
-        signal,
-      )
+      await this.#api.call({ method: 'POST', path: `${PATH}/create`, body, ok: [200], what, repeatable: true }, signal)
     } catch (error) {
       // Somebody else was faster; whose it is, is looked at next.
       if (!isEngineError(error, 'name_taken')) throw error

@@ -5,6 +5,7 @@ import {
   completeSpec,
   draftSpec,
   hashSpec,
+  networkOf,
   type SpecDraft,
   type SpecInput,
   specText,
@@ -33,6 +34,18 @@ const input: SpecInput = {
 const draft = draftSpec(input)
 
 describe('the container of a loop', () => {
+  it('should ask its own name servers, not one of its network', () => {
+    const own = completeSpec({ ...draft, dns: ['192.0.2.53'] }, { id: ID, workspace: 'ws' }, { tag: 'x', id: 'abc' })
+    expect(own).toMatchObject({ dns: ['192.0.2.53'], network: { name: 'loopat-ws-0b8f3c4e-dns' } })
+    const labels = { 'loopat.loop-id': ID, 'loopat.workspace': 'ws' }
+    expect(networkOf({ id: ID, dns: own.dns }, 'ws')).toEqual({
+      name: 'loopat-ws-0b8f3c4e-dns',
+      labels,
+      resolves: false,
+    })
+    expect(networkOf({ id: ID }, 'ws')).toEqual({ name: 'loopat-ws-0b8f3c4e', labels, resolves: true })
+  })
+
   it('should be as the rules say', () => {
     const spec = completeSpec(draft, { id: ID, workspace: 'ws' }, { tag: 'localhost/x:1', id: 'abc' })
     expect(spec).toEqual({

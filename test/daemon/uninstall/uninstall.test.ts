@@ -42,7 +42,7 @@ describe('uninstalling the workspace foo beside foobar', () => {
 
   async function addLoop(workspace: string): Promise<void> {
     const labels = { 'loopat.workspace': workspace }
-    await engine.network.ensure(`loopat-${workspace}-net`, labels)
+    await engine.network.ensure({ name: `loopat-${workspace}-net`, labels, resolves: true })
     await engine.container.create({
       name: `loopat-${workspace}-1`,
       image: image.name,
