@@ -3,8 +3,11 @@ import { connect } from 'node:net'
 import { join } from 'node:path'
 import { text } from 'node:stream/consumers'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import type { ResultOf } from '../../protocol/contract.ts'
 import type { LoopInfo } from '../../protocol/loop.ts'
 import { makeWorkspace, type TestWorkspace } from '../harness/workspace.ts'
+
+type Shown = LoopInfo & Pick<ResultOf<'loop/get'>, 'container' | 'paths'>
 
 describe('bad input', () => {
   let workspace: TestWorkspace
@@ -44,6 +47,34 @@ describe('bad input', () => {
     ['a repository that is an option', ['create', '--repo=--upload-pack=x'], 2, '--upload-pack'],
     ['a transport that runs programs', ['create', '--repo', 'ext::sh -c true'], 2, 'ext::'],
     ['a ref that is an option', ['create', '--repo', '/etc', '--ref=--force'], 2, '--force'],
+    ['a vault that does not exist', ['create', '--vault', 'nothing'], 3, '"nothing"'],
+    ['a vault that does not exist, later', ['update', 'taken', '--vault', 'nothing'], 3, '"nothing"'],
+    ['a vault that is a path', ['create', '--vault', '../default'], 2, 'vault'],
+    ['a vault to make that is a path', ['vault', 'create', '../x'], 2, 'vault'],
+    ['a vault to remove that is a path', ['vault', 'rm', '--force', '..'], 2, 'vault'],
+    ['a file of a vault that leads out', ['vault', 'set', 'default', '--home', '../../x'], 2, 'home'],
+    ['a variable with a dash', ['env', 'set', 'taken', 'A-B=1'], 2, 'A-B'],
+    ['a variable with a dash, later', ['update', 'taken', '--env', 'A-B=1'], 2, 'A-B'],
+    ['a secret variable with a dash', ['vault', 'set', 'default', 'A-B'], 2, 'stdin is empty'],
+    ['a mount of what is not there', ['create', '--mount', '/no/such:/data'], 2, '/no/such does not exist'],
+    ['a mount of what is not there, later', ['update', 'taken', '--mount', '/no/such:/data'], 2, '/no/such'],
+    ['a mount with ".."', ['create', '--mount', '/tmp/../etc:/data'], 2, '".."'],
+    ['a mount at a place with ".."', ['create', '--mount', '/etc:/data/../x'], 2, '".."'],
+    ['a mount over the system', ['create', '--mount', '/etc:/proc/x'], 2, '/proc/x'],
+    [
+      'two mounts at one place',
+      ['create', '--mount', '/etc:/data', '--mount', '/usr:/data/'],
+      2,
+      'two mounts want /data',
+    ],
+    ['a mount without a place', ['create', '--mount', '/etc'], 2, 'SOURCE:TARGET'],
+    ['a mount to take away that is none', ['update', 'taken', '--unmount', '/data'], 2, '/data'],
+    ['a name server that is a name', ['create', '--dns', 'dns.example'], 2, 'dns'],
+    ['a limit that is no number', ['create', '--memory', 'much'], 2, 'memory'],
+    ['a limit that there is not', ['update', 'taken', '--limits', 'disk=1g'], 2, 'memory, cpus and pids'],
+    ['an image that is an option', ['create', '--image=--privileged'], 2, 'image'],
+    ['a change of an unknown loop', ['update', 'nothing', '--dns', '10.0.0.1'], 3, '"nothing"'],
+    ['a plan for an unknown loop', ['plan', 'nothing'], 3, '"nothing"'],
   ])('should be refused: %s', async (_what, args, code, names) => {
     await refused(args, { code, names })
   })
@@ -85,6 +116,57 @@ describe('bad input', () => {
     await refused(['start', '01234567'], { code: 7, names: '01234567' })
     await refused(['rm', '01234567'], { code: 7, names: '01234567' })
     expect(await readFile(join(directory, 'meta.json'), 'utf8')).toBe('{"version": 1, ')
+  })
+
+  it('should keep the container of a loop whose metadata was edited into nonsense, until it is mended', async () => {
+    await workspace.ok('create', '--name', 'edited')
+    const { id, container, paths } = await workspace.json<Shown>('show', 'edited')
+    const path = join(paths.directory, 'meta.json')
+    const text = await readFile(path, 'utf8')
+    const nonsense = [
+      [{ vault: '../other' }, 'vault'],
+      [{ user: '../root' }, 'user'],
+      [{ env: { 'A-B': '1' } }, 'env'],
+      [{ mounts: 'all' }, 'mounts'],
+      [{ update: { previous: 1 } }, 'update'],
+    ] as const
+    for (const [change, key] of nonsense) {
+      const edited = JSON.stringify({ ...JSON.parse(text), ...change })
+      await writeFile(path, edited)
+      const loop = (await workspace.json<LoopInfo[]>('ls')).find((other) => other.id === id)
+      expect(loop).toMatchObject({ state: 'broken', reason: expect.stringContaining(`meta.json: ${key}`) })
+      for (const command of [
+        ['start', id],
+        ['update', id, '--dns', '10.0.0.1'],
+        ['inspect', id],
+        ['rm', '--force', id],
+      ]) {
+        await refused(command, { code: 7, names: id })
+      }
+      expect(await readFile(path, 'utf8')).toBe(edited)
+    }
+    await writeFile(path, text)
+    expect(await workspace.ok('exec', 'edited', 'echo', 'alive')).toBe('alive')
+    expect((await workspace.json<Shown>('show', 'edited')).container.id).toBe(container.id)
+    await workspace.ok('rm', '--force', 'edited')
+  })
+
+  it('should leave out a mount that was edited into what is refused, and say so', async () => {
+    await workspace.ok('create', '--name', 'edited', '--no-start')
+    const { paths } = await workspace.json<Shown>('show', 'edited')
+    const path = join(paths.directory, 'meta.json')
+    const mounts = [
+      { source: workspace.home, target: '/data/home', readOnly: true },
+      { source: '/etc', target: '/data/../proc', readOnly: true },
+      { source: '/etc', target: '/data/etc', readOnly: true },
+      { source: '/usr', target: '/data/etc', readOnly: true },
+    ]
+    await writeFile(path, JSON.stringify({ ...JSON.parse(await readFile(path, 'utf8')), mounts }))
+    await workspace.ok('start', 'edited')
+    expect(await workspace.ok('exec', 'edited', 'ls', '/data')).toBe('etc')
+    const { skipped } = await workspace.json<ResultOf<'loop/inspect'>>('inspect', 'edited')
+    expect(skipped.map(({ target }) => target)).toEqual(['/data/home', '/data/../proc', '/data/etc'])
+    await workspace.ok('rm', '--force', 'edited')
   })
 
   it('should end only the connection it came on: garbage on the socket', async () => {

@@ -44,8 +44,11 @@ describe('loopctl uninstall in foo, beside foobar', () => {
     return [
       { repository: `localhost/loopat-sandbox-${foo.name}`, stays: false },
       { repository: `localhost/loopat-base-${foo.name}`, stays: false },
+      { repository: `localhost/loopat-layer-${foo.name}`, stays: false },
       { repository: `localhost/loopat-sandbox-${foo.name}bar`, stays: true },
+      { repository: `localhost/loopat-layer-${foo.name}bar`, stays: true },
       { repository: `localhost/loopat-sandbox-${foobar.name}`, stays: true },
+      { repository: `localhost/loopat-layer-${foobar.name}`, stays: true },
     ]
   }
 
@@ -97,7 +100,7 @@ describe('loopctl uninstall in foo, beside foobar', () => {
     expect(confirmed).toBe(true)
     expect(verdicts).toEqual(plan.resources.map((resource) => ({ ...resource, removed: true, reason: null })))
     expect(plan.resources.map(({ kind }) => kind)).toEqual([
-      ...['container', 'image', 'image', 'network', 'service', 'data', 'data'],
+      ...['container', 'image', 'image', 'image', 'network', 'service', 'data', 'data'],
     ])
 
     expect(await traceOfFoobar()).toEqual(before)
