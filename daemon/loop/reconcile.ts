@@ -3,7 +3,7 @@ import type { ContainerSummary, Labels } from '../engine/engine.ts'
 import { isEngineError } from '../engine/engine.ts'
 import { layerRepository } from '../image/image-recipe.ts'
 import type { LoopContext } from './loop-context.ts'
-import { readLayerTag } from './loop-layer.ts'
+import { readLayerTag, settleLayer } from './loop-layer.ts'
 import { isLoopId } from './loop-path.ts'
 import { isAside, settleReplacement } from './loop-replace.ts'
 import { LABEL } from './loop-spec.ts'
@@ -74,16 +74,28 @@ async function startAgain(context: LoopContext, id: string, signal: AbortSignal)
 
 /** Removes saved layers of loops that are gone, and those that no container was made from. */
 async function pruneLayers(context: LoopContext, signal: AbortSignal): Promise<void> {
-  const { engine, workspace, store, cache } = context
-  for (const { tags } of await engine.image.list(`${layerRepository(workspace)}:`, signal)) {
+  const { engine, workspace, store } = context
+  for (const { id, tags } of await engine.image.list(`${layerRepository(workspace)}:`, signal)) {
     for (const tag of tags) {
       const layer = readLayerTag(workspace, tag)
       if (layer === undefined) continue
-      const isGone = (await store.read(layer.loop)) === undefined
-      const isSpent = layer.isPending && (await cache.inspect(layer.loop, signal)) !== undefined
-      if (isGone || isSpent) await engine.image.untag(tag, signal)
+      if ((await store.read(layer.loop)) === undefined) await engine.image.untag(tag, signal)
+      else if (layer.isPending) await settlePending(context, layer.loop, { id, tag }, signal)
     }
   }
+}
+
+/** A layer whose container runs is its own, also when the daemon ended before it could say so. Without one it waits. */
+async function settlePending(
+  context: LoopContext,
+  loop: string,
+  { id, tag }: { id: string; tag: string },
+  signal: AbortSignal,
+): Promise<void> {
+  const container = await context.cache.inspect(loop, signal)
+  if (container === undefined) return
+  if (container.imageId === id) await settleLayer(context, loop, signal)
+  else await context.engine.image.untag(tag, signal)
 }
 
 /** Reports whether there is a loop, readable or not. What has no loop's label is somebody else's: hands off. */

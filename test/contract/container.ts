@@ -120,6 +120,7 @@ export function containerContract(subject: GetSubject): void {
     await container.commit(name, tag)
     const first = await image.inspect(tag)
     expect(first?.tags).toEqual([tag])
+    await image.untag(tag)
     await container.commit(name, tag)
     expect((await image.inspect(tag))?.tags).toEqual([tag])
     await container.create(shop.spec({ name: shop.containerName('again'), image: tag }))

@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
 import { EngineError } from '../../../daemon/engine/engine.ts'
 import { ownerLabels } from '../../../daemon/loop/loop-spec.ts'
-import { hastyClock, until, WORKSPACE, Workshop } from './kit.ts'
+import { hastyClock, IMAGE, UNKNOWN_ID, until, WORKSPACE, Workshop } from './kit.ts'
 
 const reconciled = (shop: Workshop) => until(() => shop.engine.faults.calls.includes('image.cleanUp'))
 
@@ -104,5 +104,25 @@ describe('the start of the daemon', () => {
     shop.engine.faults.fail('network.remove', new EngineError('in_use', 'used'))
     await using next = await shop.reopen()
     expect(await next.engine.network.list({})).toHaveLength(1)
+  })
+
+  it('should keep the name of a layer that a container runs from, and let go of all others', async () => {
+    const shop = await Workshop.open()
+    try {
+      const [used, spent] = [(await shop.create()).id, (await shop.create()).id]
+      const tag = (id: string) => `localhost/loopat-layer-${WORKSPACE}:${id}`
+      await shop.update({ loop: used, dns: ['10.0.0.1'] })
+      // As when the daemon ends after the start of the new container, or before.
+      await shop.engine.image.tag(tag(used), `${tag(used)}-next`)
+      await shop.engine.image.untag(tag(used))
+      await shop.engine.image.tag(IMAGE, tag(UNKNOWN_ID))
+      shop.engine.image.add(`${tag(spent)}-next`)
+      await using next = await shop.reopen()
+      const names = async () => (await next.engine.image.list('localhost/loopat-layer-')).flatMap(({ tags }) => tags)
+      const layers = async () => (await names()).filter((name) => name.startsWith('localhost/loopat-layer-'))
+      await until(async () => (await layers()).join() === tag(used))
+    } finally {
+      await shop[Symbol.asyncDispose]()
+    }
   })
 })
