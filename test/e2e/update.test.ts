@@ -103,5 +103,10 @@ describe('changing what a loop is made from', () => {
       for (const address of now.dns) expect(seen).toContain(`nameserver ${address}`)
       before = now.dns
     }
+    const layers = `localhost/loopat-layer-${workspace.name}:`
+    await eventually('only the layer of the container is left', async () => {
+      const names = (await workspace.engine.image.list(layers)).flatMap(({ tags }) => tags)
+      return names.length <= 1 && names.every((name) => !name.endsWith('-next'))
+    })
   })
 })
