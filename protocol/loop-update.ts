@@ -64,7 +64,7 @@ const planned = {
 export const loopPlan = defineMethod({
   method: 'loop/plan',
   summary: 'Tell what a change of a loop would do, without doing it.',
-  description: 'Takes what `loop/update` takes. Without changes it tells whether a recreation is due, and why.',
+  description: 'Takes the same changes as `loop/update`. Without any it tells whether a recreation is due, and why.',
   params: z.strictObject({ loop: LoopRef, ...wishes }),
   result: z.strictObject(planned),
   errors: [

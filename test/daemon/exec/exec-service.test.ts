@@ -93,6 +93,15 @@ describe('ExecService', () => {
   const run = (params: object, io?: Io, signal: AbortSignal = never) =>
     service.run(execRun.params.parse({ loop: 'l', ...params }), io, noProgress, signal)
 
+  /** Runs a command that does not end by itself, until it runs. @returns gives its outcome */
+  async function runReady(): Promise<() => Promise<unknown>> {
+    const io = new Io()
+    const done = run({ command: ['sh', '-c', 'echo ready; exec sleep 1000'] }, io)
+    done.catch(() => undefined)
+    await once(io.stdout, 'readable')
+    return () => done
+  }
+
   it('should collect output apart and pass the exit code and the environment on', async () => {
     const command = ['sh', '-c', 'echo "out $FROM_LOOP $MINE"; echo err >&2; exit 7']
     const result = await run({ command, env: { MINE: 'too' } })
@@ -172,10 +181,9 @@ describe('ExecService', () => {
   })
 
   it('should let go of a loop that is about to stop', async () => {
-    const done = run({ command: ['sleep', '1000'] })
-    await sleep(100)
+    const done = await runReady()
     end?.()
-    await expect(done).rejects.toMatchObject({ code: 'loop_not_running' })
+    await expect(done()).rejects.toMatchObject({ code: 'loop_not_running' })
     expect(held).toBe(0)
   })
 
@@ -185,10 +193,9 @@ describe('ExecService', () => {
   })
 
   it('should never make up an exit code when the engine goes away', async () => {
-    const done = run({ command: ['sleep', '1000'] })
-    await sleep(100)
+    const done = await runReady()
     engine.disconnect()
-    await expect(done).rejects.toMatchObject({ kind: 'connection_lost' })
+    await expect(done()).rejects.toMatchObject({ kind: 'connection_lost' })
   })
 
   it('should say so when the loop has stopped', async () => {
