@@ -145,8 +145,14 @@ export class PodmanContainers implements ContainerEngine {
 
   async rename(container: string, name: string, signal?: AbortSignal): Promise<void> {
     const what = `rename container ${container} to ${name}`
-    // Repeated after a lost answer, podman says that the name is taken: by the very container.
-    await this.#api.call({ ...this.#post(container, 'rename', what), query: { name }, repeatable: false }, signal)
+    try {
+      // Repeated after a lost answer, podman says that the name is taken: by the very container.
+      await this.#api.call({ ...this.#post(container, 'rename', what), query: { name }, repeatable: false }, signal)
+    } catch (error) {
+      // Podman 5 passes on what its database says.
+      if (!isEngineError(error, 'failed') || (await this.#inspect(name, signal)) === undefined) throw error
+      throw new EngineError('name_taken', error.message, { cause: error })
+    }
   }
 
   async commit(container: string, tag: string, signal?: AbortSignal): Promise<void> {
