@@ -91,7 +91,7 @@ describe('bad input', () => {
   it('should be refused: a prefix that several ids have', async () => {
     // Ids are random: metadata is written by hand, as a user may do.
     const { id, paths } = await workspace.json<LoopInfo & { paths: { directory: string } }>('show', 'taken')
-    const other = `${id.slice(0, 24)}${id.endsWith('0') ? '1' : '0'}${id.slice(25)}`
+    const other = `${id.slice(0, 24)}${id[24] === '0' ? '1' : '0'}${id.slice(25)}`
     const meta: Record<string, unknown> = JSON.parse(await readFile(join(paths.directory, 'meta.json'), 'utf8'))
     const directory = join(paths.directory, '..', other)
     await workspace.ok('daemon', 'stop')
