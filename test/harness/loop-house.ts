@@ -6,6 +6,7 @@ import type { ContainerDetails } from '../../daemon/engine/engine.ts'
 import { removeAsRoot } from '../../daemon/engine/podman/unshare.ts'
 import type { RepoAccess } from '../../daemon/git/repo-access.ts'
 import { LeaseRegister } from '../../daemon/idle/lease.ts'
+import { layerRepository } from '../../daemon/image/image-recipe.ts'
 import { systemClock } from '../../daemon/lib/clock.ts'
 import { noProgress } from '../../daemon/lib/progress.ts'
 import type { LoopImages } from '../../daemon/loop/loop-options.ts'
@@ -130,6 +131,8 @@ export class LoopHouse implements AsyncDisposable {
     const ours = { 'loopat.workspace': workspace }
     for (const { id } of await podman.engine.container.list(ours)) await podman.engine.container.remove(id)
     for (const { name } of await podman.engine.network.list(ours)) await podman.engine.network.remove(name)
+    const layers = (await podman.engine.image.list(`${layerRepository(workspace)}:`)).flatMap(({ tags }) => tags)
+    for (const tag of layers) await podman.engine.image.untag(tag)
     await removeAsRoot(this.home, process.env)
     await rm(join(podman.directory, 'control'), { recursive: true, force: true })
   }
