@@ -72,8 +72,14 @@ describe.skipIf(skipsPodman())('builds', () => {
   it('should report a build as lost when podman ends, and clean up after it later', async () => {
     const { podman } = subject()
     const before = await inventory()
+    // A layer as podman leaves it when it is killed before it takes the name away that it had while it was written.
+    const { image } = podman.engine
+    const layer = buildSpec(['RUN echo layer > /tmp/layer'])
+    await image.build(layer, ignore)
+    await image.tag(layer.tag, `localhost/${'0123456789abcdef'.repeat(4)}-tmp:latest`)
+    await image.untag(layer.tag)
     const spec = buildSpec(['RUN echo one > /tmp/one', 'RUN sleep 100'])
-    const building = podman.engine.image.build(spec, ({ message }) => {
+    const building = image.build(spec, ({ message }) => {
       if (message.startsWith('RUN sleep')) setTimeout(() => void podman.kill(), 300)
     })
     await expect(building).rejects.toMatchObject({ kind: 'connection_lost' })

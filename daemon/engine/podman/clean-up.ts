@@ -8,6 +8,9 @@ import { listWorkingContainers, removeWorkingContainer } from './working-contain
 /** The label that every image of ours carries, and with it every layer of its build. */
 const OUR_LABEL = 'loopat.content-hash'
 
+/** The name that a layer has while podman writes it. */
+const LAYER_NAME = /\/[0-9a-f]{64}-tmp:latest$/
+
 /** No build takes so long, in milliseconds. */
 const LONGEST_BUILD_MS = 6 * 3_600_000
 
@@ -15,17 +18,17 @@ const LONGEST_BUILD_MS = 6 * 3_600_000
 const OUR_IMAGES = 'localhost/loopat-'
 
 /**
- * Removes what builds left that were interrupted by the end of a daemon or of podman: running steps, working containers made from
- * images of ours, names of builds whose daemon is gone, nameless layers with our label that nothing uses, and files
- * that only podman itself could still have needed.
- * @param beforeMs only working containers older than this, in milliseconds since the epoch, and older than any podman
+ * Removes what builds left that were interrupted by the end of a daemon or of podman: running steps, working containers
+ * made from images of ours, names of builds whose daemon is gone and of layers whose podman is, nameless layers with our
+ * label that nothing uses, and files that only podman itself could still have needed.
+ * @param beforeMs only working containers and layers older than this, in milliseconds since the epoch, and older than any podman
  * that could still be at work in them, perhaps for another workspace
  * @returns how many things were removed
  */
 export async function cleanUpBuilds(deps: BuildDeps, beforeMs: number, signal?: AbortSignal): Promise<number> {
   const youngestMs = Math.min(beforeMs, Math.max(await oldestMakerMs(), Date.now() - LONGEST_BUILD_MS))
   let removed = await endAbandonedSteps(deps.env)
-  for (const tag of await listAbandonedNames(deps, signal)) {
+  for (const tag of await listAbandonedNames(deps, youngestMs, signal)) {
     const id = await deps.images.untag(tag, signal)
     if (id !== undefined) removed += 1
   }
@@ -51,13 +54,22 @@ async function removeTopLayers(
   return removed
 }
 
-async function listAbandonedNames({ images }: BuildDeps, signal?: AbortSignal): Promise<string[]> {
+async function listAbandonedNames(
+  { images }: BuildDeps,
+  youngestMs: number,
+  signal: AbortSignal | undefined,
+): Promise<string[]> {
   const abandoned: string[] = []
-  for (const { tags } of await images.list(signal)) {
+  for (const { id, tags, labels } of await images.list(signal)) {
     for (const tag of tags) {
-      if (!tag.startsWith(`${BUILD_REPO}:`)) continue
-      const pid = Number.parseInt(splitName(tag).tag, 10)
-      if (pid !== process.pid && !(await isAlive(pid))) abandoned.push(tag)
+      if (tag.startsWith(`${BUILD_REPO}:`)) {
+        const pid = Number.parseInt(splitName(tag).tag, 10)
+        if (pid !== process.pid && !(await isAlive(pid))) abandoned.push(tag)
+      } else if (LAYER_NAME.test(tag) && labels[OUR_LABEL] !== undefined) {
+        // Lists tell whole seconds only.
+        const layer = await images.inspect(id, signal)
+        if (layer !== undefined && Date.parse(layer.createdAt) < youngestMs) abandoned.push(tag)
+      }
     }
   }
   return abandoned
