@@ -28,26 +28,35 @@ const OUR_IMAGES = 'localhost/loopat-'
 export async function cleanUpBuilds(deps: BuildDeps, beforeMs: number, signal?: AbortSignal): Promise<number> {
   const youngestMs = Math.min(beforeMs, Math.max(await oldestMakerMs(), Date.now() - LONGEST_BUILD_MS))
   let removed = await endAbandonedSteps(deps.env)
+  await deps.images.removeHalfWritten(signal)
   for (const tag of await listAbandonedNames(deps, youngestMs, signal)) {
     const id = await deps.images.untag(tag, signal)
     if (id !== undefined) removed += 1
   }
   // Podman counts a layer as dangling only when no other layer is built on it: what is removed uncovers the next one.
-  for (let count = 1; count > 0; removed += count) count = await removeTopLayers(deps, youngestMs, signal)
+  const tried = new Set<string>()
+  for (let count = 1; count > 0; removed += count) count = await removeTopLayers(deps, { youngestMs, tried }, signal)
   return removed + (await removeBuildFiles())
+}
+
+interface Round {
+  readonly youngestMs: number
+  /** Working containers that were removed; podman is not asked for them again, so that this has an end. */
+  readonly tried: Set<string>
 }
 
 /** Removes dangling layers of ours and the working containers that are made from them, or from images with a name of ours. */
 async function removeTopLayers(
   { api, images }: BuildDeps,
-  youngestMs: number,
+  { youngestMs, tried }: Round,
   signal: AbortSignal | undefined,
 ): Promise<number> {
   let removed = 0
   const layers = new Set((await images.listDangling([OUR_LABEL], signal)).map(({ id }) => id))
   for (const found of await listWorkingContainers(api, signal)) {
     const isOurs = found.image.startsWith(OUR_IMAGES) || layers.has(found.imageId)
-    if (!isOurs || found.createdMs >= youngestMs) continue
+    if (!isOurs || found.createdMs >= youngestMs || tried.has(found.id)) continue
+    tried.add(found.id)
     if (await removeWorkingContainer(api, found.id, signal)) removed += 1
   }
   for (const id of layers) if (await images.removeUnused(id, signal)) removed += 1

@@ -2,6 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { type ImageDetails, isEngineError, type Labels } from '../engine.ts'
 import type { PodmanApi } from './api.ts'
 import { plainId } from './container.ts'
+import type { Query } from './docker.ts'
 import { readBrokenImage } from './error.ts'
 import { imagePath, splitName } from './image-name.ts'
 import { imageDetails, imageSummaries, read } from './schema.ts'
@@ -44,12 +45,25 @@ export class ImageStore {
 
   /** Named images. */
   async list(signal?: AbortSignal): Promise<ImageDetails[]> {
-    return await this.#list({}, signal)
+    return (await this.#query({}, signal)).map(toImage)
   }
 
-  /** Images without name and without children that carry the label (`name` or `name=value`). */
+  /**
+   * Images without name and without children that carry the label (`name` or `name=value`). Podman's own notion overlooks
+   * some that it left when it was killed.
+   */
   async listDangling(label: readonly string[], signal?: AbortSignal): Promise<ImageDetails[]> {
-    return await this.#list({ dangling: ['true'], label }, signal)
+    const all = await this.#query({ all: true, filters: JSON.stringify({ label }) }, signal)
+    const parents = new Set(all.map(({ ParentId }) => ParentId && plainId(ParentId)))
+    return all.map(toImage).filter(({ id, tags }) => tags.length === 0 && !parents.has(id))
+  }
+
+  /** Removes images that podman was writing when it was killed. Most lists leave them out; this one fails for each of them. */
+  async removeHalfWritten(signal?: AbortSignal): Promise<void> {
+    const what = 'list all images'
+    const path = '/v4.0.0/libpod/images/json'
+    const call = { method: 'GET', path, query: { all: true }, ok: [200], what, repeatable: true } as const
+    await this.#withoutHalfWritten(() => this.#api.call(call, signal), signal)
   }
 
   async tag(image: string, tag: string, signal?: AbortSignal): Promise<void> {
@@ -82,25 +96,19 @@ export class ImageStore {
     const path = `/images${imagePath(id)}`
     try {
       await this.#api.call({ method: 'DELETE', path, ok: [200, 404], what, repeatable: true }, signal)
-      return true
+      // Podman keeps one that has children, and says nothing of that.
+      return (await this.inspect(id, signal)) === undefined
     } catch (error) {
       if (isEngineError(error, 'in_use')) return false
       throw error
     }
   }
 
-  async #list(filters: Readonly<Record<string, readonly string[]>>, signal?: AbortSignal): Promise<ImageDetails[]> {
+  async #query(query: Query, signal: AbortSignal | undefined) {
     const what = 'list images'
-    const query = { filters: JSON.stringify(filters) }
     const call = { method: 'GET', path: '/images/json', query, ok: [200], what, repeatable: true } as const
     const answer = await this.#withoutHalfWritten(() => this.#api.call(call, signal), signal)
-    return read(imageSummaries, answer, what).map((found) => ({
-      id: plainId(found.Id),
-      tags: (found.RepoTags ?? []).filter((tag) => tag !== NO_NAME),
-      labels: found.Labels,
-      sizeBytes: found.Size,
-      createdAt: new Date(found.Created * 1000).toISOString(),
-    }))
+    return read(imageSummaries, answer, what)
   }
 
   /**
@@ -109,15 +117,20 @@ export class ImageStore {
    */
   async #withoutHalfWritten<T>(ask: () => Promise<T>, signal?: AbortSignal): Promise<T> {
     let found: string | undefined
+    const removed = new Set<string>()
     for (let since = 0; ; await sleep(RETRY_MS)) {
       signal?.throwIfAborted()
       try {
         return await ask()
       } catch (error) {
         const id = isEngineError(error) ? readBrokenImage(error) : undefined
-        if (id === undefined) throw error
+        // One that stays although podman says that it is removed would be removed for ever.
+        if (id === undefined || removed.has(id)) throw error
         if (id !== found) since = performance.now()
-        else if (performance.now() - since > WRITE_MS) await this.#removeHalfWritten(id, signal)
+        else if (performance.now() - since > WRITE_MS) {
+          await this.#removeHalfWritten(id, signal)
+          removed.add(id)
+        }
         found = id
       }
     }
@@ -127,6 +140,16 @@ export class ImageStore {
     const what = `remove half-written image ${id}`
     const path = `/images${imagePath(id)}`
     await this.#api.call({ method: 'DELETE', path, ok: [200, 404], what, repeatable: true }, signal)
+  }
+}
+
+function toImage(found: ReturnType<typeof imageSummaries.parse>[number]): ImageDetails {
+  return {
+    id: plainId(found.Id),
+    tags: (found.RepoTags ?? []).filter((tag) => tag !== NO_NAME),
+    labels: found.Labels,
+    sizeBytes: found.Size,
+    createdAt: new Date(found.Created * 1000).toISOString(),
   }
 }
 

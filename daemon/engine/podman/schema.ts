@@ -44,6 +44,7 @@ export const execDetails = z.object({
 export const imageSummaries = z.array(
   z.object({
     Id: z.string(),
+    ParentId: z.string().nullish(),
     RepoTags: z.array(z.string()).nullish(),
     Labels: labels,
     Size: z.number(),

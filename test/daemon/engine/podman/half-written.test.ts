@@ -33,6 +33,18 @@ describe('images that podman was writing when it was killed', () => {
     )
   })
 
+  it('should not be removed for ever when podman only says that they are removed', async () => {
+    const message = `locating item named "manifest" for image with ID "${IDS[0]}": file does not exist`
+    await using fake = await startFakeApi(({ method }, response) =>
+      method === 'DELETE'
+        ? answer(response, 200, [])
+        : answer(response, 500, { cause: 'file does not exist', message }),
+    )
+    const store = new ImageStore(new PodmanApi(new DockerClient(() => fake.socketPath)))
+    await expect(store.list()).rejects.toMatchObject({ kind: 'failed' })
+    expect(fake.requests.filter((request) => request.startsWith('DELETE'))).toHaveLength(1)
+  })
+
   it('should stay while podman still writes them', async () => {
     const { fake, store, finish } = await startFake(IDS.slice(0, 1))
     await using _ = fake
