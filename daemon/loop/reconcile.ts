@@ -9,6 +9,10 @@ import { isAside, settleReplacement } from './loop-replace.ts'
 import { LABEL } from './loop-spec.ts'
 import { startLoop } from './loop-start.ts'
 
+/** How often the engine is cleaned up, and the pause between two times in milliseconds. */
+const CLEAN_UPS = 3
+const CLEAN_UP_PAUSE_MS = 5000
+
 /**
  * Makes what exists and what should be agree after a start of the daemon (law 13). Containers of loops are taken as
  * they are, never made anew. What belongs to a loop whose directory is gone is removed; a loop whose metadata is merely
@@ -39,11 +43,22 @@ export async function reconcile(context: LoopContext, signal: AbortSignal): Prom
     log.warn({ loop: labels[LABEL.loop], network: name }, 'removing a network whose loop is gone')
     await removeUnused(context, name, signal)
   }
-  const orphans = await engine.container.cleanUp()
-  if (orphans > 0) log.warn({ orphans }, 'ended containers that ran although they were removed')
-  const count = await engine.image.cleanUp(signal)
-  if (count > 0) log.info({ count }, 'removed what interrupted builds left behind')
   await store.purge()
+  await cleanUpEngine(context, signal)
+}
+
+/**
+ * Cleans up in the engine, and again after a while: an engine that was killed may need a moment to be gone, in which what
+ * it made looks as if it were still worked on.
+ */
+async function cleanUpEngine({ engine, log, clock }: LoopContext, signal: AbortSignal): Promise<void> {
+  for (let attempt = 1; attempt <= CLEAN_UPS; attempt += 1) {
+    if (attempt > 1) await clock.sleep(CLEAN_UP_PAUSE_MS, signal)
+    const orphans = await engine.container.cleanUp()
+    if (orphans > 0) log.warn({ orphans }, 'ended containers that ran although they were removed')
+    const count = await engine.image.cleanUp(signal)
+    if (count > 0) log.info({ count }, 'removed what interrupted builds left behind')
+  }
 }
 
 /** Ends recreations that were interrupted. A loop that was running, and was to be changed, runs again. */
