@@ -17,6 +17,7 @@ import { createPodmanEngine } from './engine/podman/podman-engine.ts'
 import { PodmanService } from './engine/podman/service.ts'
 import { removeAsRoot } from './engine/podman/unshare.ts'
 import { EngineReport } from './engine-report.ts'
+import { CommandRunner } from './exec/command-runner.ts'
 import { sweepSecrets } from './exec/exec-env.ts'
 import { ExecService } from './exec/exec-service.ts'
 import { GitService } from './git/git-service.ts'
@@ -218,7 +219,7 @@ function buildRooms(ground: Ground, hub: EventHub) {
   })
   lifetime.add(loop)
   const vault = new VaultService({ store: vaults, loops: loop, user, log: log.child({ room: 'vault' }) })
-  const exec = new ExecService({ loops: loop, engine, clock })
+  const exec = new ExecService({ loops: loop, runner: new CommandRunner({ engine, clock }) })
   return { podman, engine, report, store, image, repos, loop, exec, leases, vault, mounts }
 }
 

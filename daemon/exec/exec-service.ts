@@ -2,30 +2,25 @@ import { Readable, type Writable } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
 import type { CheckedParamsOf, ResultOf } from '@loopatd/protocol'
 import { LoopatError } from '@loopatd/protocol'
-import { type ContainerEngine, type EngineExec, type ExecSpec, isEngineError } from '../engine/engine.ts'
+import { type EngineExec, isEngineError } from '../engine/engine.ts'
 import { abortable } from '../lib/abort.ts'
-import type { Clock } from '../lib/clock.ts'
-import { errorCode } from '../lib/error-code.ts'
 import type { OnProgress } from '../lib/progress.ts'
 import { collect } from './collect.ts'
+import { commandError } from './command-error.ts'
+import type { CommandRunner } from './command-runner.ts'
 import type { LoopAccess, LoopUse } from './exec-access.ts'
-import { type Delivery, deliverSecrets } from './exec-env.ts'
 import type { ExecIo } from './exec-io.ts'
-import { ShellExec } from './exec-shell.ts'
 
 type Params = CheckedParamsOf<'exec/run'>
 type Result = ResultOf<'exec/run'>
 
-/** Milliseconds between TERM and KILL when a command is ended, and again until it is given up. */
-const KILL_GRACE_MS = 2_000
 /** Longest reason of a lease, in characters. */
 const REASON_LENGTH = 80
 
 /** What the service is made of. */
 export interface ExecServiceOptions {
   readonly loops: LoopAccess
-  readonly engine: { readonly container: Pick<ContainerEngine, 'exec'> }
-  readonly clock: Clock
+  readonly runner: CommandRunner
 }
 
 /** One-shot commands. */
@@ -72,58 +67,26 @@ export class ExecService {
     { params, io }: { params: Params; io: ExecIo | undefined },
     signal: AbortSignal,
   ): Promise<Result> {
-    await using delivery = await deliveryFor(use, params)
+    const { runner } = this.#options
     const stdin = io !== undefined || params.stdin !== undefined
-    const exec = await this.#start(use, params, { stdin, delivery, signal })
+    const { command, cwd, env, user, tty } = params
+    const optional = { ...(user === undefined ? {} : { user }), ...(tty === undefined ? {} : { tty }) }
+    await using started = await runner
+      .start(use, { command, cwd, env, stdin, ...optional }, signal)
+      .catch((error: unknown) => {
+        throw commandError(error, params)
+      })
+    const { exec } = started
     const lost = new AbortController()
     const stopListening = io === undefined ? () => undefined : listen(io, exec)
     try {
       const done = io === undefined ? collected(exec, params) : streamed(exec, io, lost)
       return await abortable(done, AbortSignal.any([signal, lost.signal]))
     } catch (error) {
-      await this.#end(exec)
+      await runner.end(exec)
       throw commandError(error, params)
     } finally {
       stopListening()
-      exec.close()
-    }
-  }
-
-  async #start(
-    use: LoopUse,
-    params: Params,
-    { stdin, delivery, signal }: { stdin: boolean; delivery: Delivery | undefined; signal: AbortSignal },
-  ): Promise<EngineExec> {
-    const spec = execSpec(use, params, stdin)
-    const { container } = this.#options.engine
-    try {
-      if (delivery === undefined) return await container.exec(use.container, spec, signal)
-      const shell = await container.exec(use.container, { ...spec, command: delivery.command }, signal)
-      return new ShellExec(shell, delivery.marker, params.tty !== undefined)
-    } catch (error) {
-      throw commandError(error, params)
-    }
-  }
-
-  /** Ends the command's process group: TERM, then KILL. Does nothing to a command that has ended. */
-  async #end(exec: EngineExec): Promise<void> {
-    const over = exec.exit.then(
-      () => undefined,
-      () => undefined,
-    )
-    // Nobody reads any more: a command blocked on its output could otherwise not end.
-    exec.stdout.resume()
-    exec.stderr.resume()
-    for (const name of ['SIGTERM', 'SIGKILL'] as const) {
-      if (!(await exec.kill(name))) return
-      const grace = new AbortController()
-      const timeout = this.#options.clock.sleep(KILL_GRACE_MS, grace.signal).then(
-        () => false,
-        () => true,
-      )
-      const ended = await Promise.race([over.then(() => true), timeout])
-      grace.abort()
-      if (ended) return
     }
   }
 }
@@ -137,34 +100,6 @@ function checkCombination(params: Params, io: ExecIo | undefined): void {
   if (params.stdin !== undefined && io !== undefined) {
     throw new LoopatError('invalid_params', 'exec/run: stdin and stream exclude each other', {
       next: 'Send stdin on the stream.',
-    })
-  }
-}
-
-function execSpec(use: LoopUse, params: Params, stdin: boolean): ExecSpec {
-  return {
-    command: params.command,
-    cwd: params.cwd ?? use.workdir,
-    env: { ...use.env, ...(params.tty === undefined ? {} : { TERM: 'xterm-256color' }), ...params.env },
-    stdin,
-    ...(params.user === undefined ? {} : { user: params.user }),
-    ...(params.tty === undefined ? {} : { tty: params.tty }),
-  }
-}
-
-/** Secrets that the request itself does not override; undefined when there are none. @throws `storage_failed` */
-async function deliveryFor(use: LoopUse, { command, env = {} }: Params): Promise<Delivery | undefined> {
-  const secrets = Object.fromEntries(Object.entries(use.secrets).filter(([name]) => !Object.hasOwn(env, name)))
-  if (Object.keys(secrets).length === 0) return undefined
-  try {
-    return await deliverSecrets({ command, secrets, control: use.control })
-  } catch (error) {
-    const code = errorCode(error)
-    if (code === undefined) throw error
-    throw new LoopatError('storage_failed', `cannot write the variables of the vault to ${use.control} (${code})`, {
-      next: `Check the space and the permissions of ${use.control}, then run the command again.`,
-      details: { loop: use.loopId, path: use.control, code },
-      cause: error,
     })
   }
 }
@@ -218,24 +153,4 @@ async function streamed(exec: EngineExec, io: ExecIo, lost: AbortController): Pr
   const output = Promise.all([pipeline(exec.stdout, io.stdout), pipeline(exec.stderr, io.stderr)])
   const [exit] = await Promise.all([exec.exit, output.catch(gone)])
   return { exitCode: exit.exitCode, stdout: null, stderr: null, droppedBytes: 0 }
-}
-
-function commandError(error: unknown, params: Params): unknown {
-  const program = params.command[0] ?? ''
-  if (isEngineError(error, 'command_not_found')) {
-    return new LoopatError('exec_not_found', `"${program}" was not found in the loop`, { cause: error })
-  }
-  if (isEngineError(error, 'not_executable')) {
-    return new LoopatError('exec_not_executable', `"${program}" cannot be executed in ${params.cwd ?? 'the workdir'}`, {
-      next: 'Check its mode, its interpreter and the working directory.',
-      cause: error,
-    })
-  }
-  if (isEngineError(error, 'wrong_state', 'not_found')) {
-    return new LoopatError('loop_not_running', `loop "${params.loop}" stopped before the command began`, {
-      next: `Run: loopctl start ${params.loop}`,
-      cause: error,
-    })
-  }
-  return error
 }

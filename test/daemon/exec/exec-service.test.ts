@@ -7,6 +7,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import type { ExecControl } from '@loopatd/protocol'
 import { execRun } from '@loopatd/protocol'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import { CommandRunner } from '../../../daemon/exec/command-runner.ts'
 import type { LoopAccess } from '../../../daemon/exec/exec-access.ts'
 import { sweepSecrets } from '../../../daemon/exec/exec-env.ts'
 import type { ExecIo } from '../../../daemon/exec/exec-io.ts'
@@ -82,7 +83,7 @@ describe('ExecService', () => {
         return { loopId: 'l', container: id, workdir: '/', env, secrets, control, release: () => (held -= 1) }
       },
     }
-    service = new ExecService({ loops, engine, clock: systemClock })
+    service = new ExecService({ loops, runner: new CommandRunner({ engine, clock: systemClock }) })
   })
 
   afterEach(async () => {
