@@ -9,6 +9,7 @@ export type { DaemonFeature } from './feature/daemon.ts'
 export type { DoctorFeature } from './feature/doctor.ts'
 export type { EventFeature, EventSubscription, LoopatEvent } from './feature/event.ts'
 export type {
+  ExecEnd,
   ExecFeature,
   ExecProcess,
   ExecResult,

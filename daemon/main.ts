@@ -219,7 +219,7 @@ function buildRooms(ground: Ground, hub: EventHub) {
   })
   lifetime.add(loop)
   const vault = new VaultService({ store: vaults, loops: loop, user, log: log.child({ room: 'vault' }) })
-  const exec = new ExecService({ loops: loop, runner: new CommandRunner({ engine, clock }) })
+  const exec = new ExecService({ loops: loop, runner: new CommandRunner({ engine, clock }), clock })
   return { podman, engine, report, store, image, repos, loop, exec, leases, vault, mounts }
 }
 

@@ -18,7 +18,7 @@ export const EXIT = {
   unavailable: { code: 5, meaning: 'podman, an image or a remote is not available' },
   daemon: { code: 6, meaning: 'the daemon cannot be reached or speaks another protocol version' },
   storage: { code: 7, meaning: 'the workspace cannot be read or written' },
-  timeout: { code: 124, meaning: 'a time limit ended the command' },
+  timeout: { code: 124, meaning: '`exec --timeout`: the time limit ended the command' },
   execFailed: { code: 125, meaning: '`exec`/`shell`: loopctl or the daemon failed, not the command' },
   notExecutable: { code: 126, meaning: '`exec`/`shell`: the command exists but cannot be executed' },
   commandNotFound: { code: 127, meaning: '`exec`/`shell`: the command was not found in the loop' },

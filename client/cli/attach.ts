@@ -1,6 +1,7 @@
+import type { Writable } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
-import type { ExecProcess, ExecSpawnParams, LoopatClient } from '@loopatd/client'
-import { LoopatError } from '@loopatd/protocol/error'
+import type { ExecEnd, ExecProcess, ExecSpawnParams, LoopatClient } from '@loopatd/client'
+import { EXIT, LoopatError } from '@loopatd/protocol/error'
 import type { Context, Input } from './context.ts'
 import { InterruptedError, signalExitCode } from './exit.ts'
 import type { Signal } from './signals.ts'
@@ -16,13 +17,22 @@ export interface Attachment {
   readonly stdin: boolean
   /** Whether the command gets a terminal. */
   readonly tty: boolean
+  /** Where its output goes; default: stdout and stderr of this program. */
+  readonly output?: Outputs
+}
+
+/** Where output goes. */
+export interface Outputs {
+  readonly stdout: Writable
+  readonly stderr: Writable
 }
 
 /**
  * Runs a command in a loop with this program's stdin, stdout, stderr and signals, and sets the exit code.
+ * @returns how it ended
  * @throws LoopatError when the command could not be run or was ended by the user's insistence
  */
-export async function attach(client: LoopatClient, { params, ...how }: Attachment, context: Context): Promise<void> {
+export async function attach(client: LoopatClient, { params, ...how }: Attachment, context: Context): Promise<ExecEnd> {
   const onProgress = context.output.progress.update.bind(context.output.progress)
   // While the loop starts, an interrupt means this program; once the command runs, it means the command.
   if (params.start !== false) await client.loop.start({ loop: params.loop }, { signal: context.signal, onProgress })
@@ -40,8 +50,10 @@ export async function attach(client: LoopatClient, { params, ...how }: Attachmen
     const stopResize = terminal?.onResize((size) => command.resize(size))
     terminal?.enter(command.stdout)
     try {
-      context.exitCode = await follow(command, { stdin: how.stdin, cancel }, context)
+      const ended = await follow(command, { stdin: how.stdin, output: how.output ?? context, cancel }, context)
+      context.exitCode = ended.timedOut ? EXIT.timeout.code : ended.exitCode
       clean = true
+      return ended
     } catch (error) {
       throw cancel.signal.aborted ? cancel.signal.reason : error
     } finally {
@@ -74,13 +86,12 @@ function forwardSignals(
   })
 }
 
-/** Passes everything on until the command has ended and its output is written. @returns its exit code */
+/** Passes everything on until the command has ended and its output is written. */
 async function follow(
   command: ExecProcess,
-  { stdin, cancel }: { stdin: boolean; cancel: AbortController },
+  { stdin, output: { stdout, stderr }, cancel }: { stdin: boolean; output: Outputs; cancel: AbortController },
   context: Context,
-): Promise<number> {
-  const { stdout, stderr } = context
+): Promise<ExecEnd> {
   const output = Promise.all([
     pipeline(command.stdout, stdout, { end: false }),
     pipeline(command.stderr, stderr, { end: false }),
@@ -98,8 +109,8 @@ async function follow(
   const input = stdin ? feed(context.stdin, command) : endInput(command)
   try {
     const ended = Promise.all([command.exit, output.catch(outputFailed)])
-    const [{ exitCode }] = await Promise.race([ended, input.failed])
-    return exitCode
+    const [end] = await Promise.race([ended, input.failed])
+    return end
   } finally {
     input.release()
   }

@@ -29,12 +29,11 @@ function variable(
 }
 
 /**
- * Params of `exec/run` that the options stand for.
+ * Params of `exec/run` that the options stand for; what is run is not among them.
  * @param env environment of loopctl; a variable that it does not have is not set
  */
 export function execParams(
   loop: string,
-  command: readonly string[],
   { options, env }: { options: ExecOptions; env: Readonly<Record<string, string | undefined>> },
 ): ExecSpawnParams {
   const wanted = Object.entries(options.env ?? {}).flatMap(([name, value = env[name]]) =>
@@ -42,7 +41,6 @@ export function execParams(
   )
   return {
     loop,
-    command: [...command],
     ...(options.user === undefined ? {} : { user: options.user }),
     ...(options.workdir === undefined ? {} : { cwd: options.workdir }),
     ...(wanted.length === 0 ? {} : { env: Object.fromEntries(wanted) }),

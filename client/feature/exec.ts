@@ -4,21 +4,30 @@ import type { RequestOptions } from '../rpc.ts'
 import type { RawStream } from '../stream.ts'
 import type { Call, RequestParams } from './call.ts'
 
-/** Params of a command whose output is collected. */
+/** Params of a command whose output is collected: `command` or `shell`, and where and how it runs. */
 export type ExecRunParams = Omit<RequestParams<'exec/run'>, 'stream' | 'tty'>
 /** Params of a command whose stdin and output are streams. */
-export type ExecSpawnParams = Omit<RequestParams<'exec/run'>, 'stream' | 'stdin' | 'encoding' | 'maxOutputBytes'>
+export type ExecSpawnParams = Omit<RequestParams<'exec/run'>, 'stream' | 'stdin' | 'encoding'>
 /** Signals that can be sent to a command. */
 export type ExecSignal = Extract<ExecControl, { type: 'signal' }>['signal']
 
-/** A collected command: its exit code and its output. */
-export interface ExecResult {
-  /** Code of the command; 128 + n when signal n ended it. */
+/** How a command ended. */
+export interface ExecEnd {
+  /** Code of the command; 128 + n when signal n ended it; 137 whenever `timeoutMs` did. */
   readonly exitCode: number
+  /** Whether the command was ended because `timeoutMs` was over. */
+  readonly timedOut: boolean
+  readonly durationMs: number
+  /** Bytes left out of the output because of `maxOutputBytes`, both streams together. */
+  readonly droppedBytes: number
+  /** Lines that are missing as a whole, both streams together. */
+  readonly linesOmitted: number
+}
+
+/** A collected command: how it ended, and its output. */
+export interface ExecResult extends ExecEnd {
   readonly stdout: string
   readonly stderr: string
-  /** Bytes of output beyond the limit, both streams together. */
-  readonly droppedBytes: number
 }
 
 /** A running command. */
@@ -31,7 +40,7 @@ export interface ExecProcess extends AsyncDisposable {
    * The command's end. Output may still be unread then. Rejects with a LoopatError when the command could not be run,
    * the request was cancelled or the connection went away; both outputs end then too.
    */
-  readonly exit: Promise<{ readonly exitCode: number }>
+  readonly exit: Promise<ExecEnd>
   /** Changes the size of the terminal. */
   resize(size: { readonly cols: number; readonly rows: number }): void
   /** Sends a signal to the command; KILL is not among them: abort the request for that. */
@@ -54,8 +63,8 @@ export class ExecFeature {
 
   /** Runs a command and collects its output, up to `maxOutputBytes` per stream. */
   async run(params: ExecRunParams, options?: RequestOptions): Promise<ExecResult> {
-    const { exitCode, stdout, stderr, droppedBytes } = await this.#transport.call('exec/run', params, options)
-    return { exitCode, stdout: stdout ?? '', stderr: stderr ?? '', droppedBytes }
+    const { stdout, stderr, ...end } = await this.#transport.call('exec/run', params, options)
+    return { ...end, stdout: stdout ?? '', stderr: stderr ?? '' }
   }
 
   /**
@@ -77,7 +86,7 @@ class StreamedProcess implements ExecProcess {
   readonly stdin: Writable
   readonly stdout: Readable
   readonly stderr: Readable
-  readonly exit: Promise<{ readonly exitCode: number }>
+  readonly exit: Promise<ExecEnd>
   readonly #stream: RawStream
   readonly #abort: AbortController
 
@@ -106,10 +115,10 @@ class StreamedProcess implements ExecProcess {
     await this.#stream.close()
   }
 
-  async #follow(request: Promise<ResultOf<'exec/run'>>): Promise<{ readonly exitCode: number }> {
+  async #follow(request: Promise<ResultOf<'exec/run'>>): Promise<ExecEnd> {
     try {
-      const { exitCode } = await request
-      return { exitCode }
+      const { stdout: _stdout, stderr: _stderr, ...end } = await request
+      return end
     } catch (error) {
       await this.#stream.close()
       throw error

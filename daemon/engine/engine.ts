@@ -27,8 +27,10 @@ export type EngineErrorKind =
   | 'runtime_stale'
   /** The command does not exist in the container (127) */
   | 'command_not_found'
-  /** The command exists but is not executable, or the working directory is unusable (126). */
+  /** The command exists but is not executable (126). */
   | 'not_executable'
+  /** The working directory of the command is not there, or is none (126). */
+  | 'directory_unusable'
   /** The image can be found in no registry. */
   | 'image_unavailable'
   /** A build step failed. */
@@ -195,7 +197,7 @@ export interface EngineExec {
   /**
    * Resolves when the command has ended and its output was handed over. Rejects with `connection_lost` when the engine
    * went away (never a made-up exit code), when the end of the output may be missing, or after `close`; with
-   * `command_not_found` or `not_executable` when nothing ran. On a lost connection stdout and stderr close without
+   * `command_not_found`, `not_executable` or `directory_unusable` when nothing ran. On a lost connection stdout and stderr close without
    * their end. A rejection that nobody listens for is not reported.
    */
   readonly exit: Promise<ExecExit>

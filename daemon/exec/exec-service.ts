@@ -1,26 +1,37 @@
-import { Readable, type Writable } from 'node:stream'
-import { pipeline } from 'node:stream/promises'
 import type { CheckedParamsOf, ResultOf } from '@loopatd/protocol'
 import { LoopatError } from '@loopatd/protocol'
-import { type EngineExec, isEngineError } from '../engine/engine.ts'
+import type { EngineExec } from '../engine/engine.ts'
 import { abortable } from '../lib/abort.ts'
+import type { Clock } from '../lib/clock.ts'
 import type { OnProgress } from '../lib/progress.ts'
-import { collect } from './collect.ts'
 import { commandError } from './command-error.ts'
 import type { CommandRunner } from './command-runner.ts'
 import type { LoopAccess, LoopUse } from './exec-access.ts'
 import type { ExecIo } from './exec-io.ts'
+import { collecting, streaming, type Transfer } from './exec-transfer.ts'
 
 type Params = CheckedParamsOf<'exec/run'>
 type Result = ResultOf<'exec/run'>
 
 /** Longest reason of a lease, in characters. */
 const REASON_LENGTH = 80
+/** Exit code of every command that its time limit ended (K-9): what the command makes of its end must not look like success. */
+const TIMED_OUT_CODE = 137
+/** Milliseconds that the output of a command has to end after the command was ended. */
+const SETTLE_MS = 500
 
 /** What the service is made of. */
 export interface ExecServiceOptions {
   readonly loops: LoopAccess
   readonly runner: CommandRunner
+  readonly clock: Clock
+}
+
+/** What is run: who asked, with which words and streams. */
+interface Run {
+  readonly params: Params
+  readonly command: readonly string[]
+  readonly io: ExecIo | undefined
 }
 
 /** One-shot commands. */
@@ -37,6 +48,7 @@ export class ExecService {
    */
   async run(params: Params, io: ExecIo | undefined, onProgress: OnProgress, signal: AbortSignal): Promise<Result> {
     checkCombination(params, io)
+    const command = commandOf(params)
     const ended = new AbortController()
     const end = () =>
       ended.abort(
@@ -44,7 +56,7 @@ export class ExecService {
           next: 'Start the loop and run the command again.',
         }),
       )
-    const reason = params.command.join(' ').slice(0, REASON_LENGTH)
+    const reason = (params.shell ?? command.join(' ')).slice(0, REASON_LENGTH)
     try {
       const use = await this.#options.loops.use(
         params.loop,
@@ -53,7 +65,7 @@ export class ExecService {
         signal,
       )
       try {
-        return await this.#runIn(use, { params, io }, AbortSignal.any([signal, ended.signal]))
+        return await this.#runIn(use, { params, command, io }, AbortSignal.any([signal, ended.signal]))
       } finally {
         use.release()
       }
@@ -62,33 +74,69 @@ export class ExecService {
     }
   }
 
-  async #runIn(
-    use: LoopUse,
-    { params, io }: { params: Params; io: ExecIo | undefined },
-    signal: AbortSignal,
-  ): Promise<Result> {
-    const { runner } = this.#options
+  async #runIn(use: LoopUse, { params, command, io }: Run, signal: AbortSignal): Promise<Result> {
+    const { runner, clock } = this.#options
     const stdin = io !== undefined || params.stdin !== undefined
-    const { command, cwd, env, user, tty } = params
+    const { loop, cwd, env, user, tty, maxOutputBytes } = params
     const optional = { ...(user === undefined ? {} : { user }), ...(tty === undefined ? {} : { tty }) }
+    const refusal = (error: unknown) => commandError(error, { loop, command, cwd })
     await using started = await runner
       .start(use, { command, cwd, env, stdin, ...optional }, signal)
       .catch((error: unknown) => {
-        throw commandError(error, params)
+        throw refusal(error)
       })
+    const began = clock.monotonicMs()
     const { exec } = started
     const lost = new AbortController()
     const stopListening = io === undefined ? () => undefined : listen(io, exec)
+    const given = AbortSignal.any([signal, lost.signal])
     try {
-      const done = io === undefined ? collected(exec, params) : streamed(exec, io, lost)
-      return await abortable(done, AbortSignal.any([signal, lost.signal]))
+      const transfer = io === undefined ? collecting(exec, params) : streaming(exec, io, { maxOutputBytes, lost })
+      const exitCode = await this.#within(transfer.done, params.timeoutMs, given)
+      const timedOut = exitCode === undefined
+      if (timedOut) await this.#endLate(exec, transfer, given)
+      const durationMs = Math.round(clock.monotonicMs() - began)
+      return { exitCode: timedOut ? TIMED_OUT_CODE : exitCode, timedOut, durationMs, ...transfer.output() }
     } catch (error) {
       await runner.end(exec)
-      throw commandError(error, params)
+      throw refusal(error)
     } finally {
       stopListening()
     }
   }
+
+  /** @returns undefined when the time is over first. @throws what `done` rejects with, or the reason of the signal */
+  async #within<T>(done: Promise<T>, ms: number | undefined, signal: AbortSignal): Promise<T | undefined> {
+    if (ms === undefined) return await abortable(done, signal)
+    const timer = new AbortController()
+    const over = this.#options.clock.sleep(ms, timer.signal).catch(() => undefined)
+    try {
+      return await abortable(Promise.race([done, over.then(() => undefined)]), signal)
+    } finally {
+      timer.abort()
+    }
+  }
+
+  /**
+   * Ends a command whose time is over. What it has written goes on to a client that takes it, however slowly. Its output
+   * may have no end: a process that left its group may hold it open.
+   */
+  async #endLate(exec: EngineExec, transfer: Transfer, signal: AbortSignal): Promise<void> {
+    await this.#options.runner.end(exec)
+    const arrived = transfer.done.then(() => true)
+    while ((await this.#within(arrived, SETTLE_MS, signal)) === undefined) {
+      if (!transfer.isBehind()) return await abortable(transfer.settle(), signal)
+    }
+  }
+}
+
+/** What is run: the words, or a shell that reads the text. */
+function commandOf({ command, shell }: Params): readonly string[] {
+  if (command === undefined && shell !== undefined) return ['/bin/sh', '-c', '--', shell]
+  if (command !== undefined && shell === undefined) return command
+  throw new LoopatError('invalid_params', 'exec/run: either command or shell must be given, and not both', {
+    next: 'Give the program and its arguments in `command`, or text for a shell in `shell`.',
+  })
 }
 
 function checkCombination(params: Params, io: ExecIo | undefined): void {
@@ -110,47 +158,4 @@ function listen(io: ExecIo, exec: EngineExec): () => void {
     const done = message.type === 'resize' ? exec.resize(message) : exec.kill(message.signal)
     done.catch((error: unknown) => exec.stdout.destroy(error instanceof Error ? error : new Error(String(error))))
   })
-}
-
-/**
- * Passes input on. A command may end, or close its stdin, while input still comes: that is no failure, the rest is
- * read and dropped, so that what follows the input on the same transport is not held up.
- */
-function feed(source: Readable, stdin: Writable): void {
-  stdin.once('error', () => {
-    source.unpipe(stdin)
-    source.resume()
-  })
-  source.once('error', () => stdin.end())
-  source.once('close', () => stdin.end())
-  source.pipe(stdin)
-}
-
-async function collected(exec: EngineExec, params: Params): Promise<Result> {
-  if (params.stdin !== undefined) feed(Readable.from([Buffer.from(params.stdin)]), exec.stdin)
-  const [exit, stdout, stderr] = await Promise.all([
-    exec.exit,
-    collect(exec.stdout, params.maxOutputBytes),
-    collect(exec.stderr, params.maxOutputBytes),
-  ])
-  return {
-    exitCode: exit.exitCode,
-    stdout: stdout.bytes.toString(params.encoding),
-    stderr: stderr.bytes.toString(params.encoding),
-    droppedBytes: stdout.dropped + stderr.dropped,
-  }
-}
-
-/** Joins the client's streams to the command's. A client that goes away while the command runs ends it through `lost`. */
-async function streamed(exec: EngineExec, io: ExecIo, lost: AbortController): Promise<Result> {
-  feed(io.stdin, exec.stdin)
-  const gone = (error: unknown) => {
-    if (!isEngineError(error)) {
-      lost.abort(new LoopatError('cancelled', 'the client closed its stream while the command ran', { cause: error }))
-    }
-    throw error
-  }
-  const output = Promise.all([pipeline(exec.stdout, io.stdout), pipeline(exec.stderr, io.stderr)])
-  const [exit] = await Promise.all([exec.exit, output.catch(gone)])
-  return { exitCode: exit.exitCode, stdout: null, stderr: null, droppedBytes: 0 }
 }

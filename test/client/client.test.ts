@@ -162,18 +162,15 @@ describe('events', () => {
 })
 
 describe('exec', () => {
-  const none = { exitCode: 0, stdout: null, stderr: null, droppedBytes: 0 }
+  const end = { exitCode: 0, timedOut: false, durationMs: 5, droppedBytes: 0, linesOmitted: 0 }
+  const none = { ...end, stdout: null, stderr: null }
 
   it('should collect', async () => {
-    const run = vi.fn(async () => ({ exitCode: 3, stdout: 'o', stderr: 'e', droppedBytes: 9 }))
+    const result = { ...end, exitCode: 3, stdout: 'o', stderr: 'e', droppedBytes: 9 }
+    const run = vi.fn(async () => result)
     await using server = await startServer({ exec: { run } })
     await using client = await server.client()
-    expect(await client.exec.run({ loop: 'x', command: ['a'] })).toEqual({
-      exitCode: 3,
-      stdout: 'o',
-      stderr: 'e',
-      droppedBytes: 9,
-    })
+    expect(await client.exec.run({ loop: 'x', command: ['a'] })).toEqual(result)
     expect(run).toHaveBeenCalledWith(
       expect.objectContaining({ command: ['a'], encoding: 'utf8' }),
       undefined,
@@ -258,7 +255,7 @@ describe('exec', () => {
     child.stderr.resume()
     let bytes = 0
     for await (const piece of child.stdout) bytes += piece.length
-    expect((await child.exit).exitCode).toBe(0)
+    expect(await child.exit).toEqual(end)
     expect(bytes).toBe(3_000_000)
   })
 })

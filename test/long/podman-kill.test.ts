@@ -96,7 +96,7 @@ describe('a podman service that is killed or frozen under load', () => {
     const seq: Work = {
       kind: 'exec',
       ask: () => exec('seq 3000; exit 7'),
-      verify: (value) => expect(value).toEqual({ exitCode: 7, stdout: SEQ, stderr: '', droppedBytes: 0 }),
+      verify: (value) => expect(value).toMatchObject({ exitCode: 7, stdout: SEQ, stderr: '', droppedBytes: 0 }),
     }
     const slow: Work = {
       kind: 'exec',

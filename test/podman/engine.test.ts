@@ -119,7 +119,10 @@ describe.skipIf(skipsPodman())('the podman engine', () => {
       const exec = await shop.exec(name, 'true', { cwd })
       exec.stdout.resume()
       exec.stderr.resume()
-      await expect(exec.exit).rejects.toMatchObject({ kind: 'not_executable', message: expect.stringContaining(cwd) })
+      await expect(exec.exit).rejects.toMatchObject({
+        kind: 'directory_unusable',
+        message: expect.stringContaining(cwd),
+      })
     }
   })
 

@@ -17,9 +17,10 @@ async function shell(loop: string, options: ExecOptions, context: Context): Prom
   if (context.stdin.isTTY !== true) {
     throw new UsageError('shell: stdin is no terminal', `Run a command without one: loopctl exec ${loop} -- COMMAND`)
   }
-  const params = execParams(loop, SHELL, { options, env: context.env })
+  const params = execParams(loop, { options, env: context.env })
   const env = { ...terminalEnvironment(context.env), ...params.env }
-  await context.withClient((client) => attach(client, { params: { ...params, env }, stdin: true, tty: true }, context))
+  const shown = { params: { ...params, command: SHELL, env }, stdin: true, tty: true }
+  await context.withClient((client) => attach(client, shown, context))
 }
 
 /** Programs inside draw for the terminal that is here. */

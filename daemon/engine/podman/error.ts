@@ -84,7 +84,7 @@ export function readComplaint(output: string, exitCode: number, command: Complai
   if (exitCode < 125 || exitCode > 127 || !mayBeComplaint(output)) return undefined
   const cwd = /chdir(?: to(?: cwd)?)? \(?[`"]([^`"]*)[`"]/.exec(output)
   if (cwd !== null) {
-    return new EngineError('not_executable', `the working directory ${cwd[1]} cannot be used in the container`)
+    return new EngineError('directory_unusable', `the working directory ${cwd[1]} cannot be used in the container`)
   }
   // Podman's word for what it cannot tell apart, as that a working directory is none, and of many programs for much else.
   if (exitCode === 125) return undefined

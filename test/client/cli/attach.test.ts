@@ -4,6 +4,17 @@ import { type HostOptions, TestHost } from './host.ts'
 import { loopInfo } from './loop.ts'
 import { type StubDaemon, type StubStream, startStub } from './stub-daemon.ts'
 
+/** What is known of a command that ended well. */
+const END = {
+  exitCode: 0,
+  timedOut: false,
+  durationMs: 5,
+  stdout: null,
+  stderr: null,
+  droppedBytes: 0,
+  linesOmitted: 0,
+}
+
 let stub: StubDaemon
 /** The stream of the command that runs, once it does. */
 let streamed: Promise<StubStream>
@@ -16,7 +27,7 @@ function command(behave: (stream: StubStream, signal: AbortSignal) => Promise<nu
       resolve(stream)
       const exitCode = await behave(stream, call.signal)
       stream.end()
-      return { exitCode, stdout: null, stderr: null, droppedBytes: 0 }
+      return { ...END, exitCode }
     })
   })
 }
@@ -60,6 +71,68 @@ describe('loopctl exec', () => {
       env: { A: 'b=c', HERE: 'yes' },
       start: true,
     })
+  })
+
+  it('should ask for what the options say', async () => {
+    command(async () => 0)
+    await host({ input: '' }).run('exec', '--timeout', '1.5s', '--max-output', '32k', '--shell', 'a | b', 'L')
+    expect(stub.calls.at(-1)?.params).toMatchObject({
+      loop: 'L',
+      shell: 'a | b',
+      timeoutMs: 1500,
+      maxOutputBytes: 32_768,
+    })
+    expect(stub.calls.at(-1)?.params).not.toHaveProperty('command')
+  })
+
+  it.each([
+    [['L'], 'exec: a command is missing'],
+    [['L', '--'], 'exec: a command is missing'],
+    [['L', '--json', 'x'], 'exec: options come before the loop: --json'],
+    [['--shell', 'x', 'L', 'x'], 'exec: --shell and a command exclude each other'],
+    [['--shell', '', 'L'], 'exec: the text for --shell is empty'],
+    [['--timeout', '0', 'L', 'x'], "'0' is invalid"],
+    [['--timeout', '5 minutes', 'L', 'x'], 'It is written as a number with ms, s, m or h, such as 30s.'],
+    [['--timeout', '25d', 'L', 'x'], 'It must be 24 days at most.'],
+    [['--max-output', 'much', 'L', 'x'], "'much' is invalid"],
+    [['-e', 'A-B=1', 'L', 'x'], 'It must be NAME=VALUE or NAME.'],
+  ])('should refuse %j', async (words, reason) => {
+    const { code, stderr } = await host({ input: '' }).run('exec', ...words)
+    expect(code).toBe(125)
+    expect(stderr).toContain(reason)
+    expect(stderr).toContain('\n  → Run: loopctl exec ')
+    expect(stub.calls).toEqual([])
+  })
+
+  it('should exit with 124, after all output, when the time is over', async () => {
+    stub.on('exec/run', async (_params, call) => {
+      const stream = await call.stream()
+      stream.send('stdout', 'half')
+      stream.end()
+      return { ...END, exitCode: 137, timedOut: true }
+    })
+    expect(await host({ input: '' }).run('exec', '--timeout', '2m', 'L', 'x')).toEqual({
+      code: 124,
+      stdout: 'half',
+      stderr: 'loopctl: the command was ended: it took longer than 2m\n',
+    })
+  })
+
+  it('should print everything as JSON', async () => {
+    stub.on('exec/run', async (params, call) => {
+      expect(params).toMatchObject({ maxOutputBytes: 1_048_576 })
+      const stream = await call.stream()
+      expect((await stream.stdin()).toString()).toBe('in')
+      stream.send('stdout', 'ou')
+      stream.send('stderr', 'err\n')
+      stream.send('stdout', 't\n')
+      stream.end()
+      return { ...END, exitCode: 3, droppedBytes: 9, linesOmitted: 2 }
+    })
+    const { code, stdout, stderr } = await host({ input: 'in' }).run('exec', '--json', 'L', 'x')
+    const { stdout: _stdout, stderr: _stderr, ...end } = END
+    const expected = { ...end, exitCode: 3, droppedBytes: 9, linesOmitted: 2, stdout: 'out\n', stderr: 'err\n' }
+    expect({ code, stderr, value: JSON.parse(stdout) }).toEqual({ code: 3, stderr: '', value: expected })
   })
 
   it('should carry every byte both ways', async () => {

@@ -15,8 +15,11 @@ import { ExecService } from '../../../daemon/exec/exec-service.ts'
 import { systemClock } from '../../../daemon/lib/clock.ts'
 import { noProgress } from '../../../daemon/lib/progress.ts'
 import { FakeEngine } from '../../fake/engine.ts'
+import { processesWith } from '../../harness/workspace.ts'
 
 const never = new AbortController().signal
+/** What is known of a command that ended well. */
+const ended = { exitCode: 0, timedOut: false, durationMs: expect.any(Number), droppedBytes: 0, linesOmitted: 0 }
 
 class Io implements ExecIo {
   readonly stdin = new PassThrough()
@@ -83,7 +86,7 @@ describe('ExecService', () => {
         return { loopId: 'l', container: id, workdir: '/', env, secrets, control, release: () => (held -= 1) }
       },
     }
-    service = new ExecService({ loops, runner: new CommandRunner({ engine, clock: systemClock }) })
+    service = new ExecService({ loops, runner: new CommandRunner({ engine, clock: systemClock }), clock: systemClock })
   })
 
   afterEach(async () => {
@@ -106,7 +109,7 @@ describe('ExecService', () => {
   it('should collect output apart and pass the exit code and the environment on', async () => {
     const command = ['sh', '-c', 'echo "out $FROM_LOOP $MINE"; echo err >&2; exit 7']
     const result = await run({ command, env: { MINE: 'too' } })
-    expect(result).toEqual({ exitCode: 7, stdout: 'out yes too\n', stderr: 'err\n', droppedBytes: 0 })
+    expect(result).toEqual({ ...ended, exitCode: 7, stdout: 'out yes too\n', stderr: 'err\n' })
     expect(held).toBe(0)
   })
 
@@ -127,12 +130,100 @@ describe('ExecService', () => {
     expect(result).toMatchObject({ stdout: Buffer.alloc(10).toString('base64'), droppedBytes: 99_990 })
   })
 
+  it('should keep both ends of long text and say what is missing', async () => {
+    const result = await run({ command: ['seq', '1000'], maxOutputBytes: 40 })
+    expect(result).toMatchObject({ exitCode: 0, droppedBytes: 3858, linesOmitted: 987 })
+    expect(result.stdout).toMatch(
+      /^1\n2\n3\n4\n5\n6\n7\n8\n9\n\n\[987 lines, 3858 bytes left out; .*\]\n\n997\n998\n999\n1000\n$/,
+    )
+  })
+
+  it('should truncate streams, too, each by itself', async () => {
+    const io = new Io()
+    const done = run({ command: ['sh', '-c', 'seq 1000; echo err >&2'], maxOutputBytes: 40 }, io)
+    const { stdout, stderr } = await io.text()
+    expect(stdout).toMatch(/^1\n.*\n9\n\n\[987 lines, .*\]\n\n997\n.*\n1000\n$/s)
+    expect(stderr).toBe('err\n')
+    expect(await done).toEqual({ ...ended, stdout: null, stderr: null, droppedBytes: 3858, linesOmitted: 987 })
+  })
+
+  it('should run text by a shell', async () => {
+    expect(await run({ shell: 'echo a | tr a b; exit 3' })).toMatchObject({ exitCode: 3, stdout: 'b\n' })
+    expect(await run({ shell: '-x; echo "$0"' })).toMatchObject({ exitCode: 0, stdout: '/bin/sh\n' })
+  })
+
+  it('should refuse a command beside a shell, and neither', async () => {
+    for (const params of [{ command: ['true'], shell: 'true' }, {}]) {
+      await expect(run(params)).rejects.toMatchObject({ code: 'invalid_params', next: expect.any(String) })
+    }
+  })
+
+  describe('with a time limit', () => {
+    it('should end the command and its children, and keep what they wrote', async () => {
+      const sleeping = ['sleep', `1000.${process.pid}`]
+      const words = sleeping.join(' ')
+      const result = await run({ shell: `echo began; ${words} & ${words}`, timeoutMs: 300 })
+      expect(result).toMatchObject({ exitCode: 137, timedOut: true, stdout: 'began\n', stderr: '' })
+      expect(result.durationMs).toBeGreaterThanOrEqual(300)
+      expect(await processesWith(sleeping)).toEqual([])
+      expect(held).toBe(0)
+    })
+
+    it('should let the command say its last words, and never take its end for success', async () => {
+      const script = 'trap "echo bye; exit 0" TERM; echo ready; while :; do sleep 0.05; done'
+      const result = await run({ command: ['sh', '-c', script], timeoutMs: 200 })
+      expect(result).toMatchObject({ exitCode: 137, timedOut: true, stdout: 'ready\nbye\n' })
+    })
+
+    it('should kill what ignores TERM', async () => {
+      const result = await run({ shell: 'trap "" TERM; echo $$; while :; do sleep 0.05; done', timeoutMs: 200 })
+      expect(result).toMatchObject({ exitCode: 137, timedOut: true })
+      expect(() => process.kill(Number(result.stdout), 0)).toThrow('ESRCH')
+    })
+
+    it('should stream what was written, also to a client that reads late', async () => {
+      const io = new Io()
+      const done = run({ shell: 'seq 100000; sleep 1000', timeoutMs: 400 }, io)
+      await sleep(1000)
+      const { stdout } = await io.text()
+      expect(stdout.split('\n').slice(0, 3)).toEqual(['1', '2', '3'])
+      expect(await done).toMatchObject({ exitCode: 137, timedOut: true, stdout: null })
+      expect(io.closed).toBe(true)
+    })
+
+    it('should not wait for a process that left the group and holds the output open', async () => {
+      const leave = async (io: Io | undefined) => {
+        const script = 'setsid sh -c "echo \\$\\$; exec sleep 1000" & sleep 1000'
+        const text = io?.stdout.toArray()
+        io?.stderr.resume()
+        const result = await run({ shell: script, timeoutMs: 300, maxOutputBytes: 100 }, io)
+        const pid = Number(result.stdout ?? Buffer.concat((await text) ?? []))
+        expect(result).toMatchObject({ exitCode: 137, timedOut: true })
+        process.kill(pid, 'SIGKILL')
+      }
+      await Promise.all([leave(undefined), leave(new Io())])
+    })
+
+    it('should not concern a command that is faster', async () => {
+      expect(await run({ shell: 'echo fine', timeoutMs: 60_000 })).toEqual({ ...ended, stdout: 'fine\n', stderr: '' })
+      await expect(run({ command: ['/no/such'], timeoutMs: 60_000 })).rejects.toMatchObject({ code: 'exec_not_found' })
+    })
+
+    it('should give way to a cancellation', async () => {
+      const cancel = new AbortController()
+      const done = run({ command: ['sleep', '1000'], timeoutMs: 60_000 }, undefined, cancel.signal)
+      await sleep(100)
+      cancel.abort(new Error('cancelled by the test'))
+      await expect(done).rejects.toThrow('cancelled by the test')
+    })
+  })
+
   it('should stream both ways and close the stream afterwards', async () => {
     const io = new Io()
     const done = run({ command: ['sh', '-c', 'cat; echo err >&2'] }, io)
     io.stdin.end('bytes')
     expect(await io.text()).toEqual({ stdout: 'bytes', stderr: 'err\n' })
-    expect(await done).toEqual({ exitCode: 0, stdout: null, stderr: null, droppedBytes: 0 })
+    expect(await done).toEqual({ ...ended, stdout: null, stderr: null })
     expect(io.closed).toBe(true)
   })
 

@@ -11,7 +11,8 @@ import { deferred } from '../../fake/deferred.ts'
 import type { Peer } from '../../harness/peer.ts'
 import { startServer } from '../../harness/peer-server.ts'
 
-const done = { exitCode: 0, stdout: null, stderr: null, droppedBytes: 0 }
+const end = { exitCode: 0, timedOut: false, durationMs: 5, droppedBytes: 0, linesOmitted: 0 }
+const done = { ...end, stdout: null, stderr: null }
 
 type Run = (io: ExecIo, signal: AbortSignal) => Promise<number>
 

@@ -81,18 +81,18 @@ describe('readComplaint', () => {
     ],
     ['not_executable', 126, 'Error: crun: open executable: Permission denied: OCI permission denied\n'],
     [
-      'not_executable',
+      'directory_unusable',
       127,
       'Error: crun: chdir `/nowhere`: No such file or directory: OCI runtime attempted to invoke a command that was not found\n',
     ],
     [
-      'not_executable',
+      'directory_unusable',
       127,
       'Error: crun: chdir to `/nowhere`: No such file or directory: OCI runtime attempted to invoke a command that was not found\n',
     ],
-    ['not_executable', 125, 'Error: crun: chdir to `/bin/sh`: Not a directory: OCI runtime error\n'],
+    ['directory_unusable', 125, 'Error: crun: chdir to `/bin/sh`: Not a directory: OCI runtime error\n'],
     [
-      'not_executable',
+      'directory_unusable',
       126,
       'Error: runc: exec failed: unable to start container process: chdir to cwd ("/nowhere") set in config.json failed: no such file or directory\n',
     ],
