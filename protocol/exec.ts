@@ -52,8 +52,8 @@ export const execRun = defineMethod({
     'with a notice between them that says how many lines and bytes are left out; a line that alone is longer is cut; ' +
     'with `encoding: base64` the first bytes stay instead. When `timeoutMs` is over, or the request is cancelled, or ' +
     'its client goes away, the whole process group of the command is ended: TERM, then KILL. A command that its time ' +
-    'limit ended is no error: the answer has its output and `timedOut`. While it runs, the command holds a lease on the ' +
-    'loop.',
+    'limit ended is no error: the answer has its output and `timedOut`. What a command leaves in its process group goes ' +
+    'on, unless the client had sent it HUP, INT, QUIT or TERM. While it runs, the command holds a lease on the loop.',
   params: z.strictObject({
     loop: LoopRef,
     command: z

@@ -5,7 +5,7 @@ import { abortable } from '../lib/abort.ts'
 import type { Clock } from '../lib/clock.ts'
 import type { OnProgress } from '../lib/progress.ts'
 import { commandError } from './command-error.ts'
-import type { CommandRunner } from './command-runner.ts'
+import type { CommandRunner, StartedCommand } from './command-runner.ts'
 import type { LoopAccess, LoopUse } from './exec-access.ts'
 import type { ExecIo } from './exec-io.ts'
 import { collecting, streaming, type Transfer } from './exec-transfer.ts'
@@ -19,6 +19,9 @@ const REASON_LENGTH = 80
 const TIMED_OUT_CODE = 137
 /** Milliseconds that the output of a command has to end after the command was ended. */
 const SETTLE_MS = 500
+
+/** Signals of a client that wants the command to end. */
+const ENDING: ReadonlySet<string> = new Set(['SIGHUP', 'SIGINT', 'SIGQUIT', 'SIGTERM'])
 
 /** What the service is made of. */
 export interface ExecServiceOptions {
@@ -88,20 +91,21 @@ export class ExecService {
     const began = clock.monotonicMs()
     const { exec } = started
     const lost = new AbortController()
-    const stopListening = io === undefined ? () => undefined : listen(io, exec)
+    const control = io === undefined ? undefined : listen(io, exec)
     const given = AbortSignal.any([signal, lost.signal])
     try {
       const transfer = io === undefined ? collecting(exec, params) : streaming(exec, io, { maxOutputBytes, lost })
       const exitCode = await this.#within(transfer.done, params.timeoutMs, given)
       const timedOut = exitCode === undefined
-      if (timedOut) await this.#endLate(exec, transfer, given)
+      if (timedOut) await this.#endLate(started, transfer, given)
+      else if (control?.isInterrupted()) await this.#endRest(started)
       const durationMs = Math.round(clock.monotonicMs() - began)
       return { exitCode: timedOut ? TIMED_OUT_CODE : exitCode, timedOut, durationMs, ...transfer.output() }
     } catch (error) {
       await runner.end(exec)
       throw refusal(error)
     } finally {
-      stopListening()
+      control?.stop()
     }
   }
 
@@ -121,12 +125,19 @@ export class ExecService {
    * Ends a command whose time is over. What it has written goes on to a client that takes it, however slowly. Its output
    * may have no end: a process that left its group may hold it open.
    */
-  async #endLate(exec: EngineExec, transfer: Transfer, signal: AbortSignal): Promise<void> {
+  async #endLate({ exec }: StartedCommand, transfer: Transfer, signal: AbortSignal): Promise<void> {
     await this.#options.runner.end(exec)
     const arrived = transfer.done.then(() => true)
     while ((await this.#within(arrived, SETTLE_MS, signal)) === undefined) {
       if (!transfer.isBehind()) return await abortable(transfer.settle(), signal)
     }
+  }
+
+  /** Ends what a command that its client interrupted left behind: shells hand no Ctrl-C on to what they run in the background. */
+  async #endRest({ exec }: StartedCommand): Promise<void> {
+    if (!(await exec.kill('SIGTERM'))) return
+    await this.#options.clock.sleep(SETTLE_MS)
+    await exec.kill('SIGKILL')
   }
 }
 
@@ -152,10 +163,20 @@ function checkCombination(params: Params, io: ExecIo | undefined): void {
   }
 }
 
+/** What a client says beside its input. */
+interface Control {
+  /** Whether the client sent a signal that is meant to end the command. */
+  isInterrupted(): boolean
+  stop(): void
+}
+
 /** Takes resize and signal messages of the client. A signal to a command that has ended is no error. */
-function listen(io: ExecIo, exec: EngineExec): () => void {
-  return io.onControl((message) => {
+function listen(io: ExecIo, exec: EngineExec): Control {
+  let isInterrupted = false
+  const stop = io.onControl((message) => {
+    if (message.type === 'signal') isInterrupted ||= ENDING.has(message.signal)
     const done = message.type === 'resize' ? exec.resize(message) : exec.kill(message.signal)
     done.catch((error: unknown) => exec.stdout.destroy(error instanceof Error ? error : new Error(String(error))))
   })
+  return { stop, isInterrupted: () => isInterrupted }
 }

@@ -33,6 +33,37 @@ describe('bad input', () => {
     ['an unknown loop', ['show', 'nothing'], 3, '"nothing"'],
     ['an unknown loop to start', ['start', 'nothing'], 3, '"nothing"'],
     ['an unknown loop to run something in', ['exec', 'nothing', 'true'], 125, '"nothing"'],
+    ['no command', ['exec', 'taken'], 125, 'a command is missing'],
+    ['a command beside text for a shell', ['exec', '--shell', 'true', 'taken', 'true'], 125, '--shell'],
+    ['a variable of a command with a dash', ['exec', '-e', 'A-B=1', 'taken', 'true'], 125, 'A-B=1'],
+    [
+      'a directory that is not absolute',
+      ['exec', '-w', 'tmp', '--no-start', 'taken', 'true'],
+      125,
+      'cwd must be absolute',
+    ],
+    ['a time limit that is none', ['exec', '--timeout', 'soon', 'taken', 'true'], 125, "'soon'"],
+    ['a size that is none', ['exec', '--max-output', '-1', 'taken', 'true'], 125, "'-1'"],
+    ['a size that is too large', ['exec', '--max-output', '5m', '--no-start', 'taken', 'true'], 125, '4194304'],
+    [
+      'NUL in an argument',
+      ['rpc', 'exec/run', '{"loop":"taken","command":["a\\u0000"]}'],
+      2,
+      'command[0] must not contain NUL',
+    ],
+    [
+      'NUL in a variable',
+      ['rpc', 'exec/run', '{"loop":"taken","command":["a"],"env":{"A":"\\u0000"}}'],
+      2,
+      'env.A must not',
+    ],
+    [
+      'a variable without a name',
+      ['rpc', 'exec/run', '{"loop":"taken","command":["a"],"env":{"":"1"}}'],
+      2,
+      'must be a variable',
+    ],
+    ['neither command nor shell', ['rpc', 'exec/run', '{"loop":"taken"}'], 2, 'either command or shell'],
     ['a name that is taken', ['create', '--name', 'taken'], 4, 'taken'],
     ['a name that is none', ['create', '--name', 'No Name'], 2, 'name'],
     ['a title that is too long', ['create', '--title', 'x'.repeat(201)], 2, '200'],
@@ -77,6 +108,30 @@ describe('bad input', () => {
     ['a plan for an unknown loop', ['plan', 'nothing'], 3, '"nothing"'],
   ])('should be refused: %s', async (_what, args, code, names) => {
     await refused(args, { code, names })
+  })
+
+  it('should be refused: what a loop cannot run, by name and with the next step', async () => {
+    await workspace.ok('start', 'taken')
+    await refused(['exec', 'taken', 'no-such-program'], { code: 127, names: '"no-such-program"' })
+    await refused(['exec', 'taken', '/no/such/program'], { code: 127, names: '"/no/such/program"' })
+    await refused(['exec', 'taken', '/etc/not-executable'], { code: 126, names: '"/etc/not-executable"' })
+    await refused(['exec', 'taken', '/etc'], { code: 126, names: '"/etc"' })
+    await refused(['exec', '-w', '/no/such', 'taken', 'true'], { code: 126, names: '/no/such is no directory' })
+    await refused(['exec', '-w', '/etc/passwd', 'taken', 'true'], { code: 126, names: '/etc/passwd is no directory' })
+    const list = Array.from({ length: 9 }, () => 'x'.repeat(131_071))
+    await refused(['exec', 'taken', 'true', ...list], { code: 125, names: 'command must have at most 1048576 bytes' })
+    await workspace.ok('stop', 'taken')
+  })
+
+  it('should not be bad: a list of arguments of nearly 1 MiB', async () => {
+    const script = 'echo "$# $(printf "%s\\0" "$@" | wc -c)"'
+    const few = Array.from({ length: 7 }, () => 'x'.repeat(131_071))
+    const many = Array.from({ length: 60_000 }, (_, n) => `argument ${n}`)
+    for (const list of [few, many]) {
+      const bytes = list.reduce((sum, word) => sum + word.length + 1, 0)
+      expect(await workspace.ok('exec', 'taken', 'sh', '-c', script, 'sh', ...list)).toBe(`${list.length} ${bytes}`)
+    }
+    await workspace.ok('stop', 'taken')
   })
 
   it('should leave a loop that says why, when only its image is missing', async () => {

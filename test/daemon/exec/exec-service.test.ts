@@ -248,6 +248,22 @@ describe('ExecService', () => {
     io.stdout.resume()
   })
 
+  it('should end what an interrupted command leaves behind, and leave alone what others leave', async () => {
+    const seconds = `1000.${process.pid}`
+    const left = () => processesWith(['sleep', seconds])
+    for (const signal of ['SIGINT', undefined] as const) {
+      const io = new Io()
+      const done = run({ shell: `sleep ${seconds} >/dev/null 2>&1 & echo ready; read line` }, io)
+      await once(io.stdout, 'readable')
+      if (signal === undefined) io.stdin.end()
+      else io.send({ type: 'signal', signal })
+      io.stdout.resume()
+      expect((await done).exitCode).toBe(signal === undefined ? 1 : 130)
+      expect(await left()).toHaveLength(signal === undefined ? 1 : 0)
+      for (const pid of await left()) process.kill(pid, 'SIGKILL')
+    }
+  })
+
   it('should kill a command that ignores TERM when its request is cancelled', async () => {
     const io = new Io()
     const cancel = new AbortController()
