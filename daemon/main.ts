@@ -4,7 +4,7 @@
  */
 import { once } from 'node:events'
 import { homedir, userInfo } from 'node:os'
-import { dirname } from 'node:path'
+import { dirname, join } from 'node:path'
 import { parseArgs } from 'node:util'
 import { EXIT, findWorkspace, isLoopatError, LoopatError, VERSION, type Workspace } from '@loopatd/protocol'
 import { type Config, readConfig } from './config.ts'
@@ -17,8 +17,10 @@ import { createPodmanEngine } from './engine/podman/podman-engine.ts'
 import { PodmanService } from './engine/podman/service.ts'
 import { removeAsRoot } from './engine/podman/unshare.ts'
 import { EngineReport } from './engine-report.ts'
+import { AgentService } from './exec/agent-service.ts'
+import { CommandMarks } from './exec/agent-session.ts'
 import { CommandRunner } from './exec/command-runner.ts'
-import { sweepSecrets } from './exec/exec-env.ts'
+import { CONTROL_INSIDE, sweepSecrets } from './exec/exec-env.ts'
 import { ExecService } from './exec/exec-service.ts'
 import { GitService } from './git/git-service.ts'
 import { LeaseRegister } from './idle/lease.ts'
@@ -201,7 +203,18 @@ function buildRooms(ground: Ground, hub: EventHub) {
     removeTree: (path) => removeAsRoot(path, env),
   })
   const user = userIdOf(userInfo().username)
+  const marks = new CommandMarks()
+  const agents = new AgentService({
+    engine,
+    clock,
+    marks,
+    log: log.child({ room: 'exec' }),
+    program: join(paths.templates, 'agent'),
+    inside: CONTROL_INSIDE,
+  })
+  lifetime.add(agents)
   const loop = new LoopService({
+    agents,
     engine,
     store,
     images: image,
@@ -219,7 +232,8 @@ function buildRooms(ground: Ground, hub: EventHub) {
   })
   lifetime.add(loop)
   const vault = new VaultService({ store: vaults, loops: loop, user, log: log.child({ room: 'vault' }) })
-  const exec = new ExecService({ loops: loop, runner: new CommandRunner({ engine, clock }), clock })
+  const runner = new CommandRunner({ engine, clock, marks, agents })
+  const exec = new ExecService({ loops: loop, runner, clock })
   return { podman, engine, report, store, image, repos, loop, exec, leases, vault, mounts }
 }
 

@@ -25,7 +25,10 @@ export interface StreamAck {
   readonly bytes: number
 }
 
-/** A decoded frame. */
+/**
+ * A decoded frame, or a piece of one: what a frame of stdin, stdout or stderr carries is handed on as it comes. Only the
+ * frame that ends such a channel is empty.
+ */
 export interface Frame {
   readonly channel: Channel
   readonly payload: Buffer
@@ -48,61 +51,73 @@ function isChannel(value: number): value is Channel {
   return value >= CHANNEL.stdin && value <= CHANNEL.control
 }
 
-/** Cuts a byte stream into frames. Keeps at most one incomplete frame; iterative, so many tiny frames do not recurse. */
+/** Cuts a byte stream into frames. Keeps at most an incomplete control message; many tiny frames do not recurse. */
 export class FrameDecoder {
-  #pending: Buffer[] = []
-  #size = 0
+  /** Of a header, or of a control message. */
+  readonly #pending: Buffer[] = []
+  #pendingBytes = 0
+  /** The frame that has begun. */
+  #channel: Channel | undefined
+  #missing = 0
 
   /**
    * Takes bytes as they come.
-   * @returns the frames that are complete now, in order
+   * @returns what of frames is there now, in order
    * @throws RangeError on an unknown channel or an oversized frame; the stream is then unusable
    */
   push(chunk: Buffer): Frame[] {
-    this.#pending.push(chunk)
-    this.#size += chunk.length
     const frames: Frame[] = []
-    for (;;) {
-      const frame = this.#next()
-      if (frame === undefined) return frames
-      frames.push(frame)
-    }
+    for (let rest = chunk; rest.length > 0; )
+      rest = this.#channel === undefined ? this.#begin(rest, frames) : this.#go(rest, frames)
+    return frames
   }
 
   /** Reports whether the stream may end here, that is, between two frames. */
   get atBoundary(): boolean {
-    return this.#size === 0
+    return this.#channel === undefined && this.#pendingBytes === 0
   }
 
-  #next(): Frame | undefined {
-    if (this.#size < FRAME_HEADER_BYTES) return undefined
-    const head = this.#contiguous(FRAME_HEADER_BYTES)
-    const channel = head.readUInt8(0)
-    const length = head.readUInt32BE(1)
+  /** Reads a header. @returns what is behind it */
+  #begin(bytes: Buffer, frames: Frame[]): Buffer {
+    const header = this.#whole(bytes, FRAME_HEADER_BYTES)
+    if (header === undefined) return bytes.subarray(bytes.length)
+    const channel = header.whole.readUInt8(0)
+    const length = header.whole.readUInt32BE(1)
     if (!isChannel(channel)) throw new RangeError(`unknown stream channel ${channel}`)
     if (length > MAX_FRAME_BYTES) throw new RangeError(`stream frame of ${length} bytes exceeds ${MAX_FRAME_BYTES}`)
-    if (this.#size < FRAME_HEADER_BYTES + length) return undefined
-    const whole = this.#contiguous(FRAME_HEADER_BYTES + length)
-    this.#size -= FRAME_HEADER_BYTES + length
-    const rest = whole.subarray(FRAME_HEADER_BYTES + length)
-    if (rest.length > 0) this.#pending[0] = rest
-    else this.#pending.shift()
-    return { channel, payload: whole.subarray(FRAME_HEADER_BYTES, FRAME_HEADER_BYTES + length) }
+    if (length === 0) frames.push({ channel, payload: header.whole.subarray(0, 0) })
+    else this.#channel = channel
+    this.#missing = length
+    return header.rest
   }
 
-  /** The first pending buffer, joined with its followers only as far as `bytes` needs. */
-  #contiguous(bytes: number): Buffer {
-    const [first] = this.#pending
-    if (first !== undefined && first.length >= bytes) return first
-    let count = 0
-    let size = 0
-    for (const buffer of this.#pending) {
-      count += 1
-      size += buffer.length
-      if (size >= bytes) break
+  /** Reads on in a frame. @returns what is behind it */
+  #go(bytes: Buffer, frames: Frame[]): Buffer {
+    const channel = this.#channel ?? CHANNEL.control
+    if (channel === CHANNEL.control) {
+      const message = this.#whole(bytes, this.#missing)
+      if (message === undefined) return bytes.subarray(bytes.length)
+      frames.push({ channel, payload: message.whole })
+      this.#channel = undefined
+      return message.rest
     }
-    const joined = Buffer.concat(this.#pending.slice(0, count), size)
-    this.#pending.splice(0, count, joined)
-    return joined
+    const payload = bytes.subarray(0, this.#missing)
+    frames.push({ channel, payload })
+    this.#missing -= payload.length
+    if (this.#missing === 0) this.#channel = undefined
+    return bytes.subarray(payload.length)
+  }
+
+  /** Collects so many bytes. @returns undefined while they are not there */
+  #whole(bytes: Buffer, length: number): { readonly whole: Buffer; readonly rest: Buffer } | undefined {
+    const wanted = length - this.#pendingBytes
+    const part = bytes.subarray(0, wanted)
+    if (this.#pendingBytes === 0 && part.length === length) return { whole: part, rest: bytes.subarray(length) }
+    this.#pending.push(part)
+    this.#pendingBytes += part.length
+    if (this.#pendingBytes < length) return undefined
+    const whole = Buffer.concat(this.#pending.splice(0), length)
+    this.#pendingBytes = 0
+    return { whole, rest: bytes.subarray(part.length) }
   }
 }

@@ -1,7 +1,10 @@
+import { setImmediate } from 'node:timers/promises'
 import { LoopatError } from '@loopatd/protocol'
-import type { ContainerEngine, EngineExec, ExecSpec } from '../engine/engine.ts'
+import { type ContainerEngine, type EngineExec, type ExecSpec, isEngineError } from '../engine/engine.ts'
 import type { Clock } from '../lib/clock.ts'
 import { errorCode } from '../lib/error-code.ts'
+import type { AgentService } from './agent-service.ts'
+import { type CommandMarks, EXEC_MARK, hasSession, type Session, signalSession } from './agent-session.ts'
 import type { LoopUse } from './exec-access.ts'
 import { type Delivery, deliverSecrets } from './exec-env.ts'
 import { ShellExec } from './exec-shell.ts'
@@ -22,12 +25,17 @@ export interface CommandRequest extends Pick<ExecSpec, 'command' | 'tty' | 'user
 /** A command in a loop. Disposing of it lets go of its streams; it does not end it. */
 export interface StartedCommand extends AsyncDisposable {
   readonly exec: EngineExec
+  /** What it has started, as far as it can be found; undefined when its container does not run any more. */
+  readonly session: () => Promise<Session | undefined>
 }
 
 /** What the runner is made of. */
 export interface CommandRunnerOptions {
-  readonly engine: { readonly container: Pick<ContainerEngine, 'exec'> }
+  readonly engine: { readonly container: Pick<ContainerEngine, 'exec' | 'inspect'> }
   readonly clock: Clock
+  readonly marks: CommandMarks
+  /** Agents, which run what they can; without them, and for the rest, the engine does. */
+  readonly agents?: Pick<AgentService, 'exec'>
 }
 
 /** Starts and ends commands in loops that are in use, with the variables of the loop and the secrets of its vault. */
@@ -43,11 +51,20 @@ export class CommandRunner {
    * @throws EngineError as an exec of the engine does, `storage_failed`, or the reason of the signal
    */
   async start(use: LoopUse, request: CommandRequest, signal: AbortSignal): Promise<StartedCommand> {
-    const delivery = await deliveryFor(use, request)
+    const mark = this.#options.marks.next()
+    const marked = { ...request, env: { ...request.env, [EXEC_MARK]: mark } }
+    const session = async () => {
+      const containerPid = await this.#containerPid(use)
+      return containerPid > 0 ? { containerPid, mark } : undefined
+    }
+    const byAgent = await this.#execByAgent(use, marked, signal)
+    if (byAgent !== undefined) return { exec: byAgent, session, [Symbol.asyncDispose]: async () => byAgent.close() }
+    const delivery = await deliveryFor(use, marked)
     try {
-      const exec = await this.#exec(use, request, { delivery, signal })
+      const exec = await this.#exec(use, marked, { delivery, signal })
       return {
         exec,
+        session,
         [Symbol.asyncDispose]: async () => {
           exec.close()
           await delivery?.[Symbol.asyncDispose]()
@@ -59,26 +76,64 @@ export class CommandRunner {
     }
   }
 
-  /** Ends the command's process group: TERM, then KILL. Does nothing to a command that has ended. */
-  async end(exec: EngineExec): Promise<void> {
-    const over = exec.exit.then(
-      () => undefined,
-      () => undefined,
-    )
+  /**
+   * Ends a command with all that it has started: TERM, then KILL. What a command that has ended by itself left behind
+   * is meant to be there.
+   */
+  async end(started: StartedCommand): Promise<void> {
+    if (!(await hasEnded(started.exec))) await this.endAll(started)
+  }
+
+  /** As {@link end}, but of a command that has ended, too, everything that it has started. */
+  async endAll({ exec, session }: StartedCommand): Promise<void> {
     // Nobody reads any more: a command blocked on its output could otherwise not end.
     exec.stdout.resume()
     exec.stderr.resume()
     for (const name of ['SIGTERM', 'SIGKILL'] as const) {
-      if (!(await exec.kill(name))) return
-      const grace = new AbortController()
-      const timeout = this.#options.clock.sleep(KILL_GRACE_MS, grace.signal).then(
-        () => false,
-        () => true,
-      )
-      const ended = await Promise.race([over.then(() => true), timeout])
-      grace.abort()
-      if (ended) return
+      const wasThere = await exec.kill(name)
+      const others = await session()
+      if (!(others !== undefined && (await signalSession(others, name))) && !wasThere) return
+      if (await this.#isGone({ exec, session })) return
     }
+  }
+
+  /** @returns 0 when it does not run, or the engine does not say */
+  async #containerPid({ container }: LoopUse): Promise<number> {
+    try {
+      return (await this.#options.engine.container.inspect(container))?.pid ?? 0
+    } catch (error) {
+      if (!isEngineError(error)) throw error
+      return 0
+    }
+  }
+
+  /** Waits until a command has ended, and all that it has started, for a while. */
+  async #isGone({ exec, session }: Pick<StartedCommand, 'exec' | 'session'>): Promise<boolean> {
+    const { clock } = this.#options
+    const over = exec.exit.then(
+      () => undefined,
+      () => undefined,
+    )
+    const from = clock.monotonicMs()
+    for (let pauseMs = 20; clock.monotonicMs() - from < KILL_GRACE_MS; pauseMs *= 2) {
+      const rest = KILL_GRACE_MS - (clock.monotonicMs() - from)
+      const pause = new AbortController()
+      const isOver = await Promise.race([over.then(() => true), clock.sleep(rest, pause.signal).then(isFalse, isFalse)])
+      pause.abort()
+      if (!isOver) return false
+      const left = await session()
+      if (left === undefined || !(await hasSession(left))) return true
+      await clock.sleep(Math.min(pauseMs, rest))
+    }
+    return false
+  }
+
+  /** @returns undefined when it is the engine's turn: for other users, terminals, and where no agent answers */
+  async #execByAgent(use: LoopUse, request: CommandRequest, signal: AbortSignal): Promise<EngineExec | undefined> {
+    if (request.tty !== undefined || request.user !== undefined) return undefined
+    const { env, ...spec } = execSpec(use, request)
+    const wanted = { ...spec, env: { ...env, ...secretsFor(use, request) } }
+    return await this.#options.agents?.exec(use, wanted, signal)
   }
 
   async #exec(
@@ -94,6 +149,15 @@ export class CommandRunner {
   }
 }
 
+async function hasEnded({ exit }: EngineExec): Promise<boolean> {
+  const ended = exit.then(() => true, isFalse)
+  return await Promise.race([ended, setImmediate(false)])
+}
+
+function isFalse(): boolean {
+  return false
+}
+
 function execSpec(use: LoopUse, { command, cwd, env, user, tty, stdin }: CommandRequest): ExecSpec {
   return {
     command,
@@ -105,9 +169,15 @@ function execSpec(use: LoopUse, { command, cwd, env, user, tty, stdin }: Command
   }
 }
 
-/** Brings the secrets that the request itself does not override; undefined when there are none. @throws `storage_failed` */
-async function deliveryFor(use: LoopUse, { command, env = {} }: CommandRequest): Promise<Delivery | undefined> {
-  const secrets = Object.fromEntries(Object.entries(use.secrets).filter(([name]) => !Object.hasOwn(env, name)))
+/** Secrets that the request itself does not override. */
+function secretsFor(use: LoopUse, { env = {} }: CommandRequest): Readonly<Record<string, string>> {
+  return Object.fromEntries(Object.entries(use.secrets).filter(([name]) => !Object.hasOwn(env, name)))
+}
+
+/** What brings the secrets to a command of the engine; undefined when there are none. @throws `storage_failed` */
+async function deliveryFor(use: LoopUse, request: CommandRequest): Promise<Delivery | undefined> {
+  const { command } = request
+  const secrets = secretsFor(use, request)
   if (Object.keys(secrets).length === 0) return undefined
   try {
     return await deliverSecrets({ command, secrets, control: use.control })

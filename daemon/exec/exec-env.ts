@@ -8,7 +8,7 @@ import { promisify } from 'node:util'
 import { errorCode } from '../lib/error-code.ts'
 
 /** Where the control directory of a loop is mounted, read-only. */
-const CONTROL_INSIDE = '/loopat/control'
+export const CONTROL_INSIDE = '/loopat/control'
 /** Directory in it for what this file writes. */
 const DIRECTORY = 'env'
 /** Ending of the pipe by which a command says that it has read its variables. */

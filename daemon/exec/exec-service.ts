@@ -98,11 +98,12 @@ export class ExecService {
       const exitCode = await this.#within(transfer.done, params.timeoutMs, given)
       const timedOut = exitCode === undefined
       if (timedOut) await this.#endLate(started, transfer, given)
-      else if (control?.isInterrupted()) await this.#endRest(started)
+      // Shells hand no Ctrl-C on to what they run in the background.
+      else if (control?.isInterrupted()) await runner.endAll(started)
       const durationMs = Math.round(clock.monotonicMs() - began)
       return { exitCode: timedOut ? TIMED_OUT_CODE : exitCode, timedOut, durationMs, ...transfer.output() }
     } catch (error) {
-      await runner.end(exec)
+      await runner.end(started)
       throw refusal(error)
     } finally {
       control?.stop()
@@ -125,19 +126,12 @@ export class ExecService {
    * Ends a command whose time is over. What it has written goes on to a client that takes it, however slowly. Its output
    * may have no end: a process that left its group may hold it open.
    */
-  async #endLate({ exec }: StartedCommand, transfer: Transfer, signal: AbortSignal): Promise<void> {
-    await this.#options.runner.end(exec)
+  async #endLate(started: StartedCommand, transfer: Transfer, signal: AbortSignal): Promise<void> {
+    await this.#options.runner.end(started)
     const arrived = transfer.done.then(() => true)
     while ((await this.#within(arrived, SETTLE_MS, signal)) === undefined) {
       if (!transfer.isBehind()) return await abortable(transfer.settle(), signal)
     }
-  }
-
-  /** Ends what a command that its client interrupted left behind: shells hand no Ctrl-C on to what they run in the background. */
-  async #endRest({ exec }: StartedCommand): Promise<void> {
-    if (!(await exec.kill('SIGTERM'))) return
-    await this.#options.clock.sleep(SETTLE_MS)
-    await exec.kill('SIGKILL')
   }
 }
 

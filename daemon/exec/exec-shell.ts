@@ -7,11 +7,16 @@ import {
   type ExecSignal,
   type TerminalSize,
 } from '../engine/engine.ts'
+import { ShellWords } from './shell-words.ts'
 
-/** What the shell says is shorter; more than this is output of a command. */
-const MAX_WORDS = 16_384
+/** Exit code of a shell that cannot go to the directory. */
+export const NO_DIRECTORY = 123
 /** Exit codes of a shell that cannot become the command. */
-const KINDS: Readonly<Record<number, EngineErrorKind>> = { 126: 'not_executable', 127: 'command_not_found' }
+const KINDS: Readonly<Record<number, EngineErrorKind>> = {
+  [NO_DIRECTORY]: 'directory_unusable',
+  126: 'not_executable',
+  127: 'command_not_found',
+}
 
 /**
  * A command that a shell was to become. When it could not, what the shell says about it is an error, as it is for a
@@ -30,14 +35,14 @@ export class ShellExec implements EngineExec {
    * @param tty whether stderr is part of stdout
    */
   constructor(exec: EngineExec, marker: string, tty: boolean) {
-    const words = new WordFilter(marker)
+    const filter = new WordFilter(new ShellWords(marker))
     // Its failures are those of its two ends, whose owners have them.
-    pipeline(tty ? exec.stdout : exec.stderr, words, () => undefined)
+    pipeline(tty ? exec.stdout : exec.stderr, filter, () => undefined)
     this.#exec = exec
     this.stdin = exec.stdin
-    this.stdout = tty ? words : exec.stdout
-    this.stderr = tty ? exec.stderr : words
-    this.exit = Promise.all([exec.exit, words.settled]).then(([exit]) => readExit(exit, words.held))
+    this.stdout = tty ? filter : exec.stdout
+    this.stderr = tty ? exec.stderr : filter
+    this.exit = Promise.all([exec.exit, filter.settled]).then(([exit]) => readShellExit(exit, filter.words.held))
     // An owner that looks at the output alone must not be punished for a lost connection.
     this.exit.catch(() => undefined)
   }
@@ -57,60 +62,38 @@ export class ShellExec implements EngineExec {
   }
 }
 
-function readExit(exit: ExecExit, words: string): ExecExit {
+/** @throws EngineError when the shell said why it could not become the command */
+export function readShellExit(exit: ExecExit, words: string): ExecExit {
   if (words === '') return exit
   const kind = KINDS[exit.exitCode] ?? 'failed'
   const what = kind === 'failed' ? 'the command could not be given the variables of its vault: ' : ''
   throw new EngineError(kind, `${what}${words.trim()}`)
 }
 
-/** Passes output on, unless it begins with the marker: that is held. */
+/** Passes on what is no words of the shell. */
 class WordFilter extends Transform {
-  /** Settles when it is known whether anything is held. */
+  /** Settles when it is known whether there are any. */
   readonly settled: Promise<void>
-  readonly #marker: Buffer
+  readonly words: ShellWords
   #settle: () => void = () => undefined
-  #begun = Buffer.alloc(0)
-  #isOpen = false
 
-  constructor(marker: string) {
+  constructor(words: ShellWords) {
     super()
-    this.#marker = Buffer.from(marker)
+    this.words = words
     this.settled = new Promise((resolve) => {
       this.#settle = resolve
     })
     this.once('close', () => this.#settle())
   }
 
-  /** The words of the shell; empty when it said none. */
-  get held(): string {
-    return this.#isOpen ? '' : this.#begun.toString().slice(this.#marker.length)
-  }
-
   override _transform(chunk: Buffer, _encoding: BufferEncoding, callback: TransformCallback): void {
-    if (this.#isOpen) {
-      callback(null, chunk)
-      return
-    }
-    this.#begun = Buffer.concat([this.#begun, chunk])
-    if (this.#begun.length <= MAX_WORDS && this.#mayBeWords()) callback()
-    else this.#open(callback)
+    const output = this.words.filter(chunk)
+    if (output.length > 0) this.#settle()
+    callback(null, output)
   }
 
   override _flush(callback: TransformCallback): void {
-    if (!this.#isOpen && this.#begun.length < this.#marker.length) this.#open(callback)
-    else callback()
+    callback(null, this.words.end())
     this.#settle()
-  }
-
-  #mayBeWords(): boolean {
-    const length = Math.min(this.#begun.length, this.#marker.length)
-    return this.#begun.subarray(0, length).equals(this.#marker.subarray(0, length))
-  }
-
-  #open(callback: TransformCallback): void {
-    this.#isOpen = true
-    this.#settle()
-    callback(null, this.#begun)
   }
 }

@@ -4,6 +4,7 @@ import { finished, pipeline } from 'node:stream/promises'
 import type { CheckedParamsOf, ResultOf } from '@loopatd/protocol'
 import { EXEC_OUTPUT_BYTES, LoopatError } from '@loopatd/protocol'
 import { type EngineExec, isEngineError } from '../engine/engine.ts'
+import { forward } from './agent-output.ts'
 import type { ExecIo } from './exec-io.ts'
 import { FirstBytes, HeadAndTail, TruncatingStream, type Truncator } from './truncate.ts'
 
@@ -82,7 +83,7 @@ export function streaming(
 }
 
 function pass(source: Readable, filter: TruncatingStream | undefined, target: Writable): Promise<void> {
-  return filter === undefined ? pipeline(source, target) : pipeline(source, filter, target)
+  return filter === undefined ? forward(source, target) : pipeline(source, filter, target)
 }
 
 /** Reads to the end, so that what is left out never blocks the command. */

@@ -49,6 +49,12 @@ export class LeaseRegister {
     return { id, release, [Symbol.dispose]: release }
   }
 
+  /** Reports whether anybody holds a lease on a loop. */
+  isHeld(loopId: string): boolean {
+    for (const lease of this.#held.values()) if (lease.loopId === loopId) return true
+    return false
+  }
+
   /** The leases held on one loop, or on all of them, oldest first. */
   list(loopId?: string): z.infer<typeof LeaseInfo>[] {
     return this.#of(loopId).map(({ id, owner, reason, since }) => ({ id, owner, reason, since }))

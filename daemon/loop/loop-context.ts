@@ -9,6 +9,7 @@ import { resolveRef } from './loop-name.ts'
 import type { LoopServiceOptions } from './loop-options.ts'
 import { isLoopId } from './loop-path.ts'
 import { brokenLoop, type StoredLoop } from './loop-store.ts'
+import type { RecentLooks } from './recent-look.ts'
 
 /** What came of a start. */
 export interface StartOutcome {
@@ -21,6 +22,7 @@ export interface StartOutcome {
 export interface LoopContext extends Omit<LoopServiceOptions, 'onChange'> {
   readonly cache: LoopCache
   readonly board: LoopBoard
+  readonly looks: RecentLooks
   /** One operation per loop at a time, by id. */
   readonly turns: KeyedMutex
   /** Starts under way, so that all who want the same one see its progress. */

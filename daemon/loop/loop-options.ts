@@ -67,6 +67,16 @@ export interface LoopVaults {
   homeMounts(user: string, vault: string, signal: AbortSignal): Promise<readonly VaultMount[]>
 }
 
+/** What runs the commands of a loop from within. */
+export interface LoopAgents {
+  /** Puts it into the loop's control directory, where the launcher of the container looks for it. */
+  prepare(control: string): Promise<void>
+  /** Ends what a daemon that was killed left running for its clients. @returns how many commands */
+  adopt(containerPids: readonly number[]): Promise<number>
+  /** The loop does not run any more. */
+  forget(control: string): void
+}
+
 /** A loop was created, changed or removed. */
 export interface LoopChange {
   readonly loop: LoopInfo
@@ -80,6 +90,8 @@ export interface LoopServiceOptions {
   readonly images: LoopImages
   readonly repos: RepoAccess
   readonly vaults: LoopVaults
+  /** Without them, the engine runs every command. */
+  readonly agents?: LoopAgents
   readonly leases: LeaseRegister
   readonly clock: Clock
   readonly log: Logger

@@ -154,9 +154,11 @@ async function removeEverything(context: LoopContext, { id, meta }: ReadableLoop
     await removeNetworks(context, id, signal)
   })
   onProgress({ message: 'Removing the files' })
+  context.agents?.forget(join(paths.control, id))
   await rm(join(paths.control, id), { recursive: true, force: true })
   await store.delete(id)
   cache.forget(id)
+  context.looks.forget(id)
   board.retire(last)
   log.info({ loop: id, name: meta.name }, 'removed a loop')
 }

@@ -19,6 +19,7 @@ import { startInTurn, startLoop } from './loop-start.ts'
 import { STOP_GRACE_SECONDS, stopInTurn } from './loop-stop.ts'
 import { planUpdate, updateLoop } from './loop-update.ts'
 import { type LoopUse, type LoopUseRequest, useLoop } from './loop-use.ts'
+import { RecentLooks } from './recent-look.ts'
 import { reconcile } from './reconcile.ts'
 
 /** Loops: every use case of the contract, serialised per loop. Each lives in a file of its own; here they meet. */
@@ -39,7 +40,8 @@ export class LoopService implements AsyncDisposable {
       onSync: () => this.#inBackground('take up the loops', () => this.#takeUp()),
     })
     const board = new LoopBoard({ containerOf: (id) => cache.peek(id), onChange })
-    this.#context = { ...rest, cache, board, turns: new KeyedMutex(), starts: new Coalesce() }
+    const looks = new RecentLooks(options.clock)
+    this.#context = { ...rest, cache, board, turns: new KeyedMutex(), starts: new Coalesce(), looks }
     this.#names = new NameDesk(options.store)
     this.#reader = new LoopReader(this.#context)
   }
@@ -52,6 +54,11 @@ export class LoopService implements AsyncDisposable {
   async open(): Promise<void> {
     await this.#context.store.recover()
     this.#context.cache.open()
+  }
+
+  /** Something outside the loops has changed that their containers depend on, such as a vault. */
+  lookAgain(): void {
+    this.#context.looks.clear()
   }
 
   /** How many loops there are now; asks the engine nothing. */

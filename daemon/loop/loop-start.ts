@@ -101,17 +101,23 @@ async function tellTakenBack({ store }: LoopContext, { id, meta }: ReadableLoop,
   })
 }
 
+/** Reports whether somebody uses a loop now. */
+export function isUsed({ leases }: LoopContext, id: string): boolean {
+  return leases.isHeld(id)
+}
+
 /** Decides how to bring a loop up, from what is known now. @throws catalogue errors */
 export async function planFor(
   context: LoopContext,
   meta: Meta,
   { mode, imageId, signal }: { mode: StartMode; imageId: string | undefined; signal: AbortSignal },
 ): Promise<StartPlan> {
-  const { cache, leases } = context
+  const { cache } = context
   const call = { doing: `look at loop "${meta.name}"`, refusal: 'engine_failed' } as const
   const container = await callEngine(call, () => cache.current(meta.id, signal))
-  const isUsed = container?.status === 'running' && leases.list(meta.id).length > 0
-  const acceptDrift = mode === 'look' || (mode === 'use' && isUsed)
+  const isRunning = container?.status === 'running'
+  const acceptDrift = mode === 'look' || (mode === 'use' && isRunning && isUsed(context, meta.id))
+  if (isRunning && acceptDrift) return { kind: 'none' }
   const { draft } = await wantedOf(context, meta, signal)
   const { persistence = 'persistent', update } = meta
   return planStart({ container, draft, imageId, acceptDrift, persistence, fresh: update?.fresh ?? false })

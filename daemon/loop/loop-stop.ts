@@ -1,3 +1,4 @@
+import { join } from 'node:path'
 import type { ContainerDetails } from '../engine/engine.ts'
 import { END_GRACE_MS, stopOrGiveUp } from './loop-container.ts'
 import { type LoopContext, type ReadableLoop, republish } from './loop-context.ts'
@@ -26,6 +27,7 @@ export async function stopInTurn(
   try {
     await context.leases.endAll(id, END_GRACE_MS, signal)
     await callEngine(call, () => stopContainer(context, container, graceSeconds, signal))
+    context.agents?.forget(join(context.paths.control, id))
     await callEngine(call, () => context.cache.inspect(id, signal))
   } catch (error) {
     context.cache.touch(id)

@@ -6,7 +6,7 @@ import { findLoop, type LoopContext, readLoop, refuseArchived } from './loop-con
 import { callEngine } from './loop-failure.ts'
 import { type Meta, vaultOf } from './loop-meta.ts'
 import { baseEnv, containerName } from './loop-spec.ts'
-import { isStarting, planFor, startLoop } from './loop-start.ts'
+import { isStarting, isUsed, planFor, startLoop } from './loop-start.ts'
 
 /** How often a loop that stops again at once is started for one user. */
 const MAX_STARTS = 3
@@ -104,12 +104,18 @@ async function takeRunning(
 }
 
 async function isUsable(context: LoopContext, meta: Meta, start: boolean, signal: AbortSignal): Promise<boolean> {
-  if (start) {
-    const imageId = context.images.known(meta.image)
-    return (await planFor(context, meta, { mode: 'use', imageId, signal })).kind === 'none'
-  }
+  const { cache, images, looks } = context
   const call = { doing: `look at loop "${meta.name}"`, refusal: 'engine_failed' } as const
-  const container = await callEngine(call, () => context.cache.current(meta.id, signal))
+  const container = await callEngine(call, () => cache.current(meta.id, signal))
+  if (start) {
+    const imageId = images.known(meta.image)
+    const facts = [meta, container, imageId]
+    if (looks.has(meta.id, facts)) return true
+    const isInOrder = (await planFor(context, meta, { mode: 'use', imageId, signal })).kind === 'none'
+    // What others use is kept although it may differ, which says nothing about the next command.
+    if (isInOrder && !isUsed(context, meta.id)) looks.note(meta.id, facts)
+    return isInOrder
+  }
   if (container?.status === 'running') return true
   throw new LoopatError('loop_not_running', `loop "${meta.name}" is not running`, {
     next: `Run: loopctl start ${meta.name}`,

@@ -28,15 +28,17 @@ export async function reconcile(context: LoopContext, signal: AbortSignal): Prom
   }
   const containers = await engine.container.list(ours, signal)
   await settleAll(context, containers, signal)
+  const adopted: Adopted[] = []
   for (const { id, name, labels, status } of containers) {
     if (isAside(name) && (await hasLoop(context, labels))) continue
     if (await hasLoop(context, labels)) {
-      if (status === 'running') log.info({ loop: labels[LABEL.loop], container: name }, 'a running loop was adopted')
+      if (status === 'running') adopted.push({ loop: labels[LABEL.loop], container: name })
       continue
     }
     log.warn({ loop: labels[LABEL.loop], container: name }, 'removing a container whose loop is gone')
     await engine.container.remove(id, signal)
   }
+  await adopt(context, adopted, signal)
   await pruneLayers(context, signal)
   for (const { name, labels } of await engine.network.list(ours, signal)) {
     if (await hasLoop(context, labels)) continue
@@ -45,6 +47,22 @@ export async function reconcile(context: LoopContext, signal: AbortSignal): Prom
   }
   await store.purge()
   await cleanUpEngine(context, signal)
+}
+
+interface Adopted {
+  readonly loop: string | undefined
+  readonly container: string
+}
+
+async function adopt({ agents, engine, log }: LoopContext, adopted: readonly Adopted[], signal: AbortSignal) {
+  const pids: number[] = []
+  for (const { loop, container } of adopted) {
+    const { pid = 0 } = (await engine.container.inspect(container, signal)) ?? {}
+    if (pid > 0) pids.push(pid)
+    log.info({ loop, container }, 'a running loop was adopted')
+  }
+  const orphans = (await agents?.adopt(pids)) ?? 0
+  if (orphans > 0) log.warn({ orphans }, 'ended commands whose daemon was killed')
 }
 
 /**

@@ -1,3 +1,4 @@
+import { lstatSync } from 'node:fs'
 import { lstat, realpath } from 'node:fs/promises'
 import { join } from 'node:path'
 import { LoopatError } from '@loopatd/protocol'
@@ -59,6 +60,8 @@ export function fenceOf(home: string, user: string, vault: string): Fence {
  */
 export async function findVault(home: string, user: string, vault: string): Promise<Fence | undefined> {
   try {
+    // Most loops have the vault that need not exist, and every command asks for it: no thread is troubled with that.
+    if (lstatSync(fenceOf(home, user, vault).vault, { throwIfNoEntry: false }) === undefined) return undefined
     const fence = fenceOf(await realpath(home), user, vault)
     const real = await realpath(fence.vault)
     if (real === fence.vault && (await lstat(real)).isDirectory()) return fence

@@ -10,6 +10,8 @@ export interface VaultServiceOptions {
   readonly loops: {
     /** Names of the loops that use a vault. */
     selecting(user: string, vault: string): Promise<readonly string[]>
+    /** A vault was changed: what was found out about loops lately counts no more. */
+    lookAgain(): void
   }
   /** Whose vaults these are. */
   readonly user: string
@@ -28,7 +30,7 @@ export class VaultService {
   /** @see `vault/create` of the contract, as for all that follow */
   async create({ vault }: CheckedParamsOf<'vault/create'>, signal: AbortSignal): Promise<ResultOf<'vault/create'>> {
     const { store, user, log } = this.#options
-    const created = await this.#turns.run(vault, () => store.create(user, vault), signal)
+    const created = await this.#change(vault, () => store.create(user, vault), signal)
     if (created) log.info({ vault }, 'created a vault')
     return { created }
   }
@@ -54,7 +56,7 @@ export class VaultService {
       if (users.length > 0 && !force) throw inUse(vault, users)
       await store.remove(user, vault)
     }
-    await this.#turns.run(vault, remove, signal)
+    await this.#change(vault, remove, signal)
     log.info({ vault }, 'removed a vault')
     return {}
   }
@@ -66,7 +68,7 @@ export class VaultService {
     // Line ends behind a value are collapsed to one (rule V-6).
     const text =
       value === undefined ? Buffer.from(content, 'base64') : Buffer.from(`${value.replace(/[\r\n]+$/, '')}\n`)
-    const replaced = await this.#turns.run(vault, () => store.write(user, vault, { path, content: text }), signal)
+    const replaced = await this.#change(vault, () => store.write(user, vault, { path, content: text }), signal)
     log.info({ vault, entry: path.join('/') }, 'changed an entry of a vault')
     return { replaced }
   }
@@ -80,9 +82,18 @@ export class VaultService {
     const { store, user, log } = this.#options
     const { vault } = params
     const path = entryOf(params)
-    const removed = await this.#turns.run(vault, () => store.unset(user, vault, path), signal)
+    const removed = await this.#change(vault, () => store.unset(user, vault, path), signal)
     if (removed) log.info({ vault, entry: path.join('/') }, 'removed an entry of a vault')
     return { removed }
+  }
+
+  /** Changes one vault after whoever changes it now. */
+  async #change<T>(vault: string, change: () => Promise<T>, signal: AbortSignal): Promise<T> {
+    try {
+      return await this.#turns.run(vault, change, signal)
+    } finally {
+      this.#options.loops.lookAgain()
+    }
   }
 
   /** One that was removed or replaced since it was listed is none. */

@@ -1,7 +1,7 @@
 import type { LoopatClient } from '@loopatd/client'
 import { LoopatError, type Progress } from '@loopatd/protocol'
 import { describe, expect, it, vi } from 'vitest'
-import { deferred } from '../fake/deferred.ts'
+import { deferred } from '../../daemon/lib/deferred.ts'
 import { loopInfo, startServer } from '../harness/peer-server.ts'
 
 const started = { loop: loopInfo('a'), action: 'started', reason: null } as const

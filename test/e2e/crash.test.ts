@@ -1,6 +1,7 @@
+import { randomInt } from 'node:crypto'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import type { LoopInfo } from '../../protocol/loop.ts'
-import { eventually, makeWorkspace, type TestWorkspace } from '../harness/workspace.ts'
+import { eventually, makeWorkspace, processesWith, type TestWorkspace } from '../harness/workspace.ts'
 
 describe('after a crash', () => {
   let workspace: TestWorkspace
@@ -43,6 +44,31 @@ describe('after a crash', () => {
     expect(await containerIds()).toEqual(before)
     expect(await workspace.service.pid()).toBe(service)
   })
+
+  it.each([[], ['-u', 'root']])(
+    'of the daemon, its commands should end, and what was sent away on purpose should go on (%j)',
+    async (...options) => {
+      const word = String(40_000 + randomInt(1e4))
+      const script = `setsid sleep 1${word} >/dev/null 2>&1 </dev/null & sleep 2${word} & sleep 3${word}`
+      workspace.spawn(['exec', ...options, 'two', '--', 'sh', '-c', script])
+      const left = async (kept: string) => (await processesWith(['sleep', `${kept}${word}`])).length
+      await eventually('they run', async () => (await left('1')) + (await left('2')) + (await left('3')) === 3)
+      await workspace.ok(
+        'exec',
+        'two',
+        '--',
+        'sh',
+        '-c',
+        `setsid sh -c 'sleep 4${word} &' >/dev/null 2>&1 </dev/null &`,
+      )
+      await eventually('it runs', async () => (await left('4')) === 1)
+      process.kill(await workspace.daemonPid(), 'SIGKILL')
+      await workspace.ok('ls')
+      await eventually('they have ended', async () => (await left('1')) + (await left('2')) + (await left('3')) === 0)
+      expect(await left('4')).toBe(1)
+      await workspace.ok('exec', 'two', '--', 'pkill', '-f', `sleep 4${word}`)
+    },
+  )
 
   it('of the podman service, it should be back within seconds and the states should be right', async () => {
     const before = await containerIds()

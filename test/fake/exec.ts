@@ -12,7 +12,7 @@ import {
   type TerminalSize,
 } from '../../daemon/engine/engine.ts'
 import { findGroup, type ProcessGroup, signalGroup } from '../../daemon/engine/podman/process-group.ts'
-import { type Deferred, deferred } from './deferred.ts'
+import { type Deferred, deferred } from '../../daemon/lib/deferred.ts'
 
 /** Exit code of a missing program, as shells and runtimes have it. */
 const NOT_FOUND = 127

@@ -1,5 +1,5 @@
 import { EngineError } from '../../daemon/engine/engine.ts'
-import { deferred } from './deferred.ts'
+import { deferred } from '../../daemon/lib/deferred.ts'
 
 /** Every call of the engine port, by room and name. */
 export type FakeOperation =

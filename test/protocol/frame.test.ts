@@ -30,6 +30,19 @@ function decode(bytes: Buffer, nextLength: () => number): { frames: Frame[]; dec
   return { frames, decoder }
 }
 
+/** Joins what follows each other on a channel: of data, only the order and the end matter. */
+function joined(frames: readonly Frame[]): Frame[] {
+  const all: Frame[] = []
+  for (const { channel, payload } of frames) {
+    const last = all.at(-1)
+    const goesOn = last?.channel === channel && channel !== CHANNEL.control && payload.length > 0
+    if (goesOn && last.payload.length > 0)
+      all.splice(-1, 1, { channel, payload: Buffer.concat([last.payload, payload]) })
+    else all.push({ channel, payload })
+  }
+  return all
+}
+
 describe('frames', () => {
   it('should come out as they went in, however the bytes are split', () => {
     for (let seed = 1; seed <= 300; seed += 1) {
@@ -38,7 +51,7 @@ describe('frames', () => {
       const bytes = Buffer.concat(frames.map(({ channel, payload }) => encodeFrame(channel, payload)))
       const most = 1 + random(40)
       const { frames: decoded, decoder } = decode(bytes, () => 1 + random(most))
-      expect(decoded, `seed ${seed}`).toEqual(frames)
+      expect(joined(decoded), `seed ${seed}`).toEqual(joined(frames))
       expect(decoder.atBoundary).toBe(true)
     }
   })
@@ -54,7 +67,9 @@ describe('frames', () => {
     const bytes = encodeFrame(CHANNEL.stdin, Buffer.from('abc'))
     for (const length of [0, 3, 5, 7]) {
       const { decoder: cut, frames } = decode(bytes.subarray(0, length), () => 2)
-      expect(frames).toEqual([])
+      expect(Buffer.concat(frames.map(({ payload }) => payload)).toString()).toBe(
+        'abc'.slice(0, Math.max(0, length - 5)),
+      )
       expect(cut.atBoundary).toBe(length === 0)
     }
     expect(decoder.push(bytes)).toHaveLength(1)

@@ -1,4 +1,5 @@
 import { once } from 'node:events'
+import { existsSync } from 'node:fs'
 import { mkdir, mkdtemp, readdir, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -7,6 +8,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import type { ExecControl } from '@loopatd/protocol'
 import { execRun } from '@loopatd/protocol'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import { CommandMarks } from '../../../daemon/exec/agent-session.ts'
 import { CommandRunner } from '../../../daemon/exec/command-runner.ts'
 import type { LoopAccess } from '../../../daemon/exec/exec-access.ts'
 import { sweepSecrets } from '../../../daemon/exec/exec-env.ts'
@@ -86,7 +88,11 @@ describe('ExecService', () => {
         return { loopId: 'l', container: id, workdir: '/', env, secrets, control, release: () => (held -= 1) }
       },
     }
-    service = new ExecService({ loops, runner: new CommandRunner({ engine, clock: systemClock }), clock: systemClock })
+    service = new ExecService({
+      loops,
+      runner: new CommandRunner({ engine, clock: systemClock, marks: new CommandMarks() }),
+      clock: systemClock,
+    })
   })
 
   afterEach(async () => {
@@ -339,8 +345,11 @@ describe('ExecService', () => {
     it('should have removed the file by the time that the command runs', async () => {
       secrets = { TOKEN: 'x' }
       const io = new Io()
-      const done = run({ command: ['sh', '-c', 'read line; echo "$TOKEN"'] }, io)
-      while ((await left().catch(() => [])).length !== 1) await sleep(5)
+      const began = join(control, 'began')
+      const done = run({ command: ['sh', '-c', `: >'${began}'; read line; echo "$TOKEN"`] }, io)
+      // The pipe is there before the file is, and after.
+      const isRead = async () => existsSync(began) && (await left()).length === 1
+      while (!(await isRead())) await sleep(5)
       expect(await left()).toEqual([expect.stringMatching(/\.read$/)])
       io.stdin.end('go\n')
       expect(await io.text()).toEqual({ stdout: 'x\n', stderr: '' })

@@ -1,5 +1,5 @@
 import type { Clock } from '../../../daemon/lib/clock.ts'
-import { deferred } from '../../fake/deferred.ts'
+import { deferred } from '../../../daemon/lib/deferred.ts'
 
 interface Sleeper {
   readonly until: number

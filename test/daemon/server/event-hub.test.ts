@@ -1,6 +1,6 @@
 import { describe, expect, it, vi } from 'vitest'
+import { deferred } from '../../../daemon/lib/deferred.ts'
 import { EventHub } from '../../../daemon/server/event-hub.ts'
-import { deferred } from '../../fake/deferred.ts'
 import { loopInfo, startServer } from '../../harness/peer-server.ts'
 
 const all = { kinds: undefined, loopId: undefined }

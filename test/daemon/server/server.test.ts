@@ -1,6 +1,6 @@
 import { existsSync } from 'node:fs'
 import { describe, expect, it, vi } from 'vitest'
-import { deferred } from '../../fake/deferred.ts'
+import { deferred } from '../../../daemon/lib/deferred.ts'
 import { loopInfo, startServer } from '../../harness/peer-server.ts'
 
 const answer = { loop: loopInfo('a'), action: 'none', reason: null } as const

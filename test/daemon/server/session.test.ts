@@ -1,7 +1,7 @@
 import { LoopatError } from '@loopatd/protocol'
 import { describe, expect, it, vi } from 'vitest'
 import { EngineError } from '../../../daemon/engine/engine.ts'
-import { deferred } from '../../fake/deferred.ts'
+import { deferred } from '../../../daemon/lib/deferred.ts'
 import { frameText } from '../../harness/peer.ts'
 import { loopInfo, startServer } from '../../harness/peer-server.ts'
 

@@ -15,7 +15,10 @@ beforeEach(async () => {
   users = {}
   service = new VaultService({
     store: home.store,
-    loops: { selecting: async (user, vault) => (user === USER ? (users[vault] ?? []) : []) },
+    loops: {
+      selecting: async (user, vault) => (user === USER ? (users[vault] ?? []) : []),
+      lookAgain: () => undefined,
+    },
     user: USER,
     log: memoryLog(home.lines),
   })

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest'
 import { BuildQueue } from '../../../../daemon/engine/podman/build-queue.ts'
-import { deferred } from '../../../fake/deferred.ts'
+import { deferred } from '../../../../daemon/lib/deferred.ts'
 
 describe('BuildQueue', () => {
   it('should run one after another and tell each its place', async () => {
