@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto'
 import type { Readable } from 'node:stream'
 import { connect, type LoopatClient } from '@loopatd/client'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { trace } from '../harness/leftover.ts'
 import { Random } from '../harness/random.ts'
 import { eventually, makeWorkspace, residentBytes, type TestWorkspace } from '../harness/workspace.ts'
 
@@ -36,6 +37,17 @@ describe('commands without number or end', () => {
     return hash.digest('hex')
   }
 
+  async function runMany(count: number): Promise<void> {
+    let left = count
+    const worker = async () => {
+      for (; left > 0; ) {
+        left -= 1
+        await runOne()
+      }
+    }
+    await Promise.all(Array.from({ length: PARALLEL }, worker))
+  }
+
   /** One command with a code and an amount of output of its own. Small outputs are the usual ones. */
   async function runOne(): Promise<void> {
     const code = random.below(126)
@@ -57,15 +69,18 @@ describe('commands without number or end', () => {
     })
   }
 
-  it(`should end with their own code and whole output, ${EXECS} times, ${PARALLEL} at once`, async () => {
-    let left = EXECS
-    const worker = async () => {
-      for (; left > 0; ) {
-        left -= 1
-        await runOne()
-      }
-    }
-    await Promise.all(Array.from({ length: PARALLEL }, worker))
+  it(`should end with their own code and whole output, and leave nothing behind, ${EXECS} times, ${PARALLEL} at once`, async () => {
+    const { loop } = await client.loop.get({ loop: 'busy' })
+    const look = () => trace(workspace, loop.id)
+    // Podman watches a command for a while after its end.
+    const isForgotten = async () => (await look()).watchers === 1
+    // What is made once, for the first commands, may stay.
+    await runMany(2 * PARALLEL)
+    await eventually('podman has forgotten the first commands', isForgotten)
+    const before = await look()
+    await runMany(EXECS)
+    await eventually('podman has forgotten all commands', isForgotten)
+    expect(await look()).toEqual(before)
   })
 
   it(`should cost little memory when ${PARALLEL} clients never read, and not keep their loop from stopping`, async () => {
