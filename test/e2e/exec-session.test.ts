@@ -1,0 +1,68 @@
+import { randomInt } from 'node:crypto'
+import { once } from 'node:events'
+import { connect, type LoopatClient } from '@loopatd/client'
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { eventually, makeWorkspace, processesWith, type TestWorkspace } from '../harness/workspace.ts'
+
+describe('what a command has started in a session of its own', () => {
+  let workspace: TestWorkspace
+  let client: LoopatClient
+
+  beforeAll(async () => {
+    workspace = await makeWorkspace()
+    await workspace.ok('create', '--name', 'sessions')
+    client = await connect({ socket: workspace.socket })
+  })
+  afterAll(async () => {
+    await client.close()
+    await workspace[Symbol.asyncDispose]()
+  })
+
+  /** One of them has lost its parent, too, and one ignores TERM. */
+  function escapees(): { readonly script: string; readonly count: () => Promise<number> } {
+    const seconds = String(randomInt(1e6, 1e9))
+    const lines = [
+      `setsid sleep ${seconds} &`,
+      `(setsid setsid sleep ${seconds} &)`,
+      `setsid sh -c 'trap "" TERM; sleep ${seconds}' &`,
+      `sleep ${seconds}`,
+    ]
+    return { script: lines.join('\n'), count: async () => (await processesWith(['sleep', seconds])).length }
+  }
+
+  it('should end with its time limit', async () => {
+    const { script, count } = escapees()
+    const end = await client.exec.run({ loop: 'sessions', shell: script, timeoutMs: 1000 })
+    expect(end).toMatchObject({ timedOut: true })
+    expect(await count()).toBe(0)
+  })
+
+  it.each(['SIGINT', 'SIGKILL'] as const)('should end when loopctl gets %s', async (signal) => {
+    const { script, count } = escapees()
+    const child = workspace.spawn(['exec', '--shell', script, 'sessions'], { stdio: 'ignore' })
+    await eventually('they run', async () => (await count()) === 4)
+    child.kill(signal)
+    await once(child, 'exit')
+    await eventually('they end', async () => (await count()) === 0)
+  })
+
+  it('should end when the request is cancelled', async () => {
+    const { script, count } = escapees()
+    const cancel = new AbortController()
+    const end = client.exec.run({ loop: 'sessions', shell: script }, { signal: cancel.signal })
+    end.catch(() => undefined)
+    await eventually('they run', async () => (await count()) === 4)
+    cancel.abort()
+    await expect(end).rejects.toMatchObject({ code: 'cancelled' })
+    await eventually('they end', async () => (await count()) === 0)
+  })
+
+  it('should go on when the command has ended by itself', async () => {
+    const { script, count } = escapees()
+    const end = await client.exec.run({ loop: 'sessions', shell: `{ ${script} & } >/dev/null 2>&1; sleep 0.3` })
+    expect(end).toMatchObject({ exitCode: 0, timedOut: false })
+    expect(await count()).toBe(4)
+    await workspace.ok('stop', 'sessions')
+    expect(await count()).toBe(0)
+  })
+})
