@@ -4,7 +4,7 @@ import { argumentsOf, type TestWorkspace } from './workspace.ts'
 
 /** What commands in a loop could leave behind. */
 export interface Trace {
-  /** Processes inside the container, by their words. */
+  /** Programs inside the container, one name per process: what else stands in their arguments may count commands. */
   readonly inside: readonly string[]
   /** How many processes of podman watch the container or a command in it. */
   readonly watchers: number
@@ -25,7 +25,7 @@ export async function trace(workspace: TestWorkspace, loopId: string): Promise<T
   const links = await linksOf(pid)
   const run = join(workspace.home, 'loops', loopId, 'run')
   return {
-    inside: await wordsInside(details?.pid ?? 0),
+    inside: await programsInside(details?.pid ?? 0),
     watchers: (await wordsOfAll()).filter((words) => /\bconmon\b/.test(words) && words.includes(id)).length,
     descriptors: links.filter((link) => link !== 'socket').sort(),
     sockets: links.filter((link) => link === 'socket').length,
@@ -34,12 +34,12 @@ export async function trace(workspace: TestWorkspace, loopId: string): Promise<T
 }
 
 /** Processes that share the pid namespace of the container's first one. */
-async function wordsInside(first: number): Promise<string[]> {
+async function programsInside(first: number): Promise<string[]> {
   const namespace = await namespaceOf(String(first))
   const pids = await allPids()
   const namespaces = await Promise.all(pids.map(namespaceOf))
   const inside = pids.filter((_pid, index) => namespace !== undefined && namespaces[index] === namespace)
-  return (await Promise.all(inside.map(readWords))).sort()
+  return (await Promise.all(inside.map(readWords))).map((words) => words.split(' ')[0] ?? '').sort()
 }
 
 async function wordsOfAll(): Promise<string[]> {
