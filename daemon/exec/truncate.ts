@@ -86,6 +86,7 @@ export class HeadAndTail implements Truncator {
   }
 
   get omitted(): Omitted {
+    if (this.#total <= this.#limit) return { bytes: 0, lines: 0 }
     const { bytes, lines } = this.#divide()
     return { bytes, lines }
   }

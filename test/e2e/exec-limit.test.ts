@@ -4,6 +4,8 @@ import { once } from 'node:events'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { connect, type LoopatClient } from '@loopatd/client'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { Random } from '../harness/random.ts'
+import { vanish } from '../harness/vanish.ts'
 import { eventually, makeWorkspace, processesWith, residentBytes, type TestWorkspace } from '../harness/workspace.ts'
 
 const MEBIBYTE = 1_048_576
@@ -102,6 +104,16 @@ describe('a command with limits', () => {
     let bytes = 0
     for await (const chunk of command.stdout) bytes += chunk.length
     expect([bytes, (await command.exit).exitCode, await written()]).toEqual([100 * MEBIBYTE, 0, true])
+  })
+
+  it('should end with all that it has started when its client vanishes', async () => {
+    // There are more of them in test/long.
+    const random = Random.fromEnvironment('LOOPAT_VANISH_SEED')
+    const how = { count: 15, parallel: 8, stoppedMs: 1000 }
+    const { leftovers, seen } = await vanish({ workspace, loop: 'limits', random, ...how })
+    expect(seen).toBeGreaterThan(5)
+    await eventually(`nothing is left, seed ${random.seed}`, async () => (await leftovers()).length === 0)
+    expect(await workspace.ok('exec', 'limits', 'echo', 'fine')).toBe('fine')
   })
 
   it('should have its output shortened to whole lines of both ends, each stream by itself', async () => {

@@ -6,7 +6,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { Random } from '../harness/random.ts'
 import { makeWorkspace, type TestWorkspace } from '../harness/workspace.ts'
 
-const ROUNDS = Number(process.env.LOOPAT_SAME_ROUNDS ?? 40)
+const ROUNDS = Number(process.env.LOOPAT_SAME_ROUNDS ?? 25)
 /** Largest input, all arguments together, and all variables together, in bytes. */
 const MAX_BYTES = 200_000
 

@@ -25,7 +25,7 @@ const EXPECTED: Readonly<Record<string, RegExp>> = {
   'loopctl exec tour -- git status --short --branch': /^## loop\/a-first-loop-[0-9a-f]{6}$/m,
   "echo 'uname -s; id -un; pwd' | loopctl exec tour -- sh": /^Linux\nloopat\n\/loopat\/loop\/[0-9a-f-]+\/workdir$/m,
   "loopctl exec --shell 'seq 5 | tail -n 1' tour": /^5$/m,
-  'loopctl exec --timeout 30s --max-output 32k tour -- seq 100000': /lines, .* bytes left out; .*100000$/ms,
+  'loopctl exec --timeout 30s --max-output 100 tour -- seq 100000': /lines, .* bytes left out; .*100000$/ms,
   'loopctl exec --json tour -- uname': /"stdout": "Linux\\n"/,
   'loopctl exec tour -- cat /home/loopat/note': /^remember$/m,
   'loopctl show tour --json': /"state": "running"/,
