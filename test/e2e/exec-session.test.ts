@@ -30,31 +30,37 @@ describe('what a command has started in a session of its own', () => {
     return { script: lines.join('\n'), count: async () => (await processesWith(['sleep', seconds])).length }
   }
 
-  it('should end with its time limit', async () => {
-    const { script, count } = escapees()
+  type Way = (script: string, areRunning: () => Promise<void>) => Promise<unknown>
+
+  const timeLimit: Way = async (script) => {
     const end = await client.exec.run({ loop: 'sessions', shell: script, timeoutMs: 1000 })
     expect(end).toMatchObject({ timedOut: true })
-    expect(await count()).toBe(0)
-  })
-
-  it.each(['SIGINT', 'SIGKILL'] as const)('should end when loopctl gets %s', async (signal) => {
-    const { script, count } = escapees()
-    const child = workspace.spawn(['exec', '--shell', script, 'sessions'], { stdio: 'ignore' })
-    await eventually('they run', async () => (await count()) === 4)
-    child.kill(signal)
-    await once(child, 'exit')
-    await eventually('they end', async () => (await count()) === 0)
-  })
-
-  it('should end when the request is cancelled', async () => {
-    const { script, count } = escapees()
+  }
+  const cancellation: Way = async (script, areRunning) => {
     const cancel = new AbortController()
     const end = client.exec.run({ loop: 'sessions', shell: script }, { signal: cancel.signal })
     end.catch(() => undefined)
-    await eventually('they run', async () => (await count()) === 4)
+    await areRunning()
     cancel.abort()
     await expect(end).rejects.toMatchObject({ code: 'cancelled' })
-    await eventually('they end', async () => (await count()) === 0)
+  }
+  const signal =
+    (name: 'SIGINT' | 'SIGKILL'): Way =>
+    async (script, areRunning) => {
+      const child = workspace.spawn(['exec', '--shell', script, 'sessions'], { stdio: 'ignore' })
+      await areRunning()
+      child.kill(name)
+      await once(child, 'exit')
+    }
+
+  it('should end with it: by its time limit, Ctrl-C, kill -9 of its client, and cancellation', async () => {
+    const ways = [timeLimit, signal('SIGINT'), signal('SIGKILL'), cancellation]
+    const one = async (way: Way) => {
+      const { script, count } = escapees()
+      await way(script, () => eventually('they run', async () => (await count()) === 4))
+      await eventually('they end', async () => (await count()) === 0)
+    }
+    await Promise.all(ways.map(one))
   })
 
   it('should go on when the command has ended by itself', async () => {
