@@ -8,6 +8,7 @@ import { EnvFeature } from './feature/env.ts'
 import { EventFeature } from './feature/event.ts'
 import { ExecFeature } from './feature/exec.ts'
 import { ImageFeature } from './feature/image.ts'
+import { JobFeature } from './feature/job.ts'
 import { LoopFeature } from './feature/loop.ts'
 import { VaultFeature } from './feature/vault.ts'
 import type { NotificationListener, RequestOptions, RpcConnection } from './rpc.ts'
@@ -24,6 +25,7 @@ export class LoopatClient implements AsyncDisposable {
   readonly event: EventFeature
   readonly exec: ExecFeature
   readonly image: ImageFeature
+  readonly job: JobFeature
   readonly loop: LoopFeature
   readonly vault: VaultFeature
   /** What the daemon said in the handshake. */
@@ -47,6 +49,7 @@ export class LoopatClient implements AsyncDisposable {
     })
     this.exec = new ExecFeature({ call, openStream: (options) => this.openStream(options) })
     this.image = new ImageFeature(call)
+    this.job = new JobFeature(call)
     this.loop = new LoopFeature(call)
     this.vault = new VaultFeature(call)
   }

@@ -18,6 +18,7 @@ export type {
   ExecSpawnParams,
 } from './feature/exec.ts'
 export type { ImageFeature } from './feature/image.ts'
+export type { JobFeature, JobStartParams } from './feature/job.ts'
 export type { LoopFeature } from './feature/loop.ts'
 export type { NotificationListener, RequestOptions } from './rpc.ts'
 export { type AutostartOptions, findDaemon } from './spawn-daemon.ts'

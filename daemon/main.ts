@@ -22,6 +22,7 @@ import { CommandMarks } from './exec/agent-session.ts'
 import { CommandRunner } from './exec/command-runner.ts'
 import { CONTROL_INSIDE, sweepSecrets } from './exec/exec-env.ts'
 import { ExecService } from './exec/exec-service.ts'
+import { JobService } from './exec/job-service.ts'
 import { GitService } from './git/git-service.ts'
 import { LeaseRegister } from './idle/lease.ts'
 import { ImageService } from './image/image-service.ts'
@@ -234,7 +235,21 @@ function buildRooms(ground: Ground, hub: EventHub) {
   const vault = new VaultService({ store: vaults, loops: loop, user, log: log.child({ room: 'vault' }) })
   const runner = new CommandRunner({ engine, clock, marks, agents })
   const exec = new ExecService({ loops: loop, runner, clock })
-  return { podman, engine, report, store, image, repos, loop, exec, leases, vault, mounts }
+  const job = new JobService({
+    engine,
+    loops: loop,
+    runner,
+    leases,
+    clock,
+    log: log.child({ room: 'job' }),
+    program: join(paths.templates, 'job'),
+    loopIds: async () => (await store.list()).map(({ id }) => id),
+    recordsOf: (id) => store.paths(id).jobs,
+    runOf: (id) => store.paths(id).run,
+    onChange: (change) => hub.publish('job/changed', change, { loopId: change.job.loop }),
+  })
+  lifetime.add(job)
+  return { podman, engine, report, store, image, repos, loop, exec, job, leases, vault, mounts }
 }
 
 type Rooms = ReturnType<typeof buildRooms>
@@ -293,9 +308,9 @@ async function serve(ground: Ground, stop: AbortController): Promise<void> {
     leases: () => rooms.leases.list().length,
     shutdown: () => stop.abort('asked by a client'),
   })
-  const { exec, image, loop, vault } = rooms
+  const { exec, image, job, loop, vault } = rooms
   const server = createServer({
-    services: { daemon, doctor: buildDoctor(ground, rooms), exec, image, loop, vault },
+    services: { daemon, doctor: buildDoctor(ground, rooms), exec, image, job, loop, vault },
     hub,
     workspace: workspace.name,
     version: VERSION,
@@ -305,6 +320,7 @@ async function serve(ground: Ground, stop: AbortController): Promise<void> {
   lifetime.add(() => rooms.image.settled())
   await Promise.all([takeOver(ground, rooms), openEngine(rooms)])
   await rooms.loop.open()
+  rooms.job.open()
   for (const fault of await operatorFaults(rooms.mounts))
     log.warn({ ...fault }, 'a mount of the configuration is left out')
   await server.listen({ path: paths.socket, descriptor: ground.handover.descriptor })

@@ -7,6 +7,7 @@ import { eventSubscribe, eventUnsubscribe } from './event.ts'
 import { execRun } from './exec.ts'
 import { initialize } from './handshake.ts'
 import { imageBuild, imageProgress, imageStatus } from './image.ts'
+import { jobChanged, jobGet, jobKill, jobList, jobLogs, jobRemove, jobStart, jobWait } from './job.ts'
 import {
   loopArchive,
   loopChanged,
@@ -40,6 +41,13 @@ export const METHODS = {
   'image/build': imageBuild,
   'image/status': imageStatus,
   initialize: initialize,
+  'job/get': jobGet,
+  'job/kill': jobKill,
+  'job/list': jobList,
+  'job/logs': jobLogs,
+  'job/remove': jobRemove,
+  'job/start': jobStart,
+  'job/wait': jobWait,
   'loop/archive': loopArchive,
   'loop/create': loopCreate,
   'loop/get': loopGet,
@@ -67,6 +75,7 @@ export const METHODS = {
 export const NOTIFICATIONS = {
   'daemon/changed': daemonChanged,
   'image/progress': imageProgress,
+  'job/changed': jobChanged,
   'loop/changed': loopChanged,
 } as const
 

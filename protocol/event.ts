@@ -2,7 +2,7 @@
 import { z } from 'zod'
 import { defineMethod, Nothing } from './method.ts'
 
-export const EventKind = z.enum(['daemon/changed', 'image/progress', 'loop/changed'])
+export const EventKind = z.enum(['daemon/changed', 'image/progress', 'job/changed', 'loop/changed'])
 export type EventKind = z.infer<typeof EventKind>
 
 export const eventSubscribe = defineMethod({

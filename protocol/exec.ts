@@ -30,6 +30,14 @@ const Argument = z
   .refine(noNul, 'must not contain NUL')
   .refine(fitsArgument, `must have at most ${MAX_ARGUMENT_BYTES} bytes; pass more on stdin or in a file`)
 
+/** A program and its arguments. */
+export const CommandWords = z
+  .array(Argument)
+  .min(1)
+  .max(65_536)
+  .refine(fitArguments, `must have at most ${MAX_ARGUMENTS_BYTES} bytes together; pass more on stdin or in a file`)
+  .describe('Program and arguments.')
+
 /** Messages on the control channel of a raw stream that belongs to an exec, from client to daemon. */
 export const ExecControl = z.discriminatedUnion('type', [
   z.strictObject({ type: z.literal('resize'), cols: z.int().min(1).max(4096), rows: z.int().min(1).max(4096) }),
@@ -56,13 +64,7 @@ export const execRun = defineMethod({
     'on, unless the client had sent it HUP, INT, QUIT or TERM. While it runs, the command holds a lease on the loop.',
   params: z.strictObject({
     loop: LoopRef,
-    command: z
-      .array(Argument)
-      .min(1)
-      .max(65_536)
-      .refine(fitArguments, `must have at most ${MAX_ARGUMENTS_BYTES} bytes together; pass more on stdin or in a file`)
-      .optional()
-      .describe('Program and arguments. Either this or `shell`.'),
+    command: CommandWords.optional().describe('Program and arguments. Either this or `shell`.'),
     shell: Argument.min(1).optional().describe('Text for `/bin/sh -c` in the loop, in place of `command`.'),
     cwd: z
       .string()

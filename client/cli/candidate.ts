@@ -3,7 +3,7 @@ import { commandName } from './command-name.ts'
 import { FILES } from './completion.ts'
 
 /** What only the daemon knows. */
-export type Lookup = 'any loop' | 'archived loop' | 'loop' | 'method' | 'vault'
+export type Lookup = 'any loop' | 'archived loop' | 'job' | 'loop' | 'method' | 'vault'
 
 /** Something that the word under the cursor may become. */
 export interface Candidate {
@@ -16,8 +16,8 @@ export interface Candidate {
 export interface CandidateSource {
   /** The program with the arguments of one command. */
   program(name: string | undefined): Promise<Command>
-  /** Asks the daemon. */
-  lookup(lookup: Lookup): Promise<readonly Candidate[]>
+  /** Asks the daemon. @param loop where to look for jobs */
+  lookup(lookup: Lookup, loop?: string): Promise<readonly Candidate[]>
 }
 
 /** Which loops a command works on, where that is not those that are not archived. */
@@ -69,10 +69,14 @@ function locate(program: Command, words: readonly string[]): Place {
     else if (options && word.startsWith('-')) pending = withValue(command, word)
     else if (child !== undefined && operands.length === 0) command = child
     else operands.push(word)
-    // Behind the loop of `exec`, everything belongs to the command inside.
-    if (operands.length > 0 && command.name() === 'exec') options = false
+    // Behind the loop of `exec` or `job start`, everything belongs to the command inside.
+    if (operands.length > 0 && runs(command)) options = false
   }
   return { command, operands, pending, options }
+}
+
+function runs(command: Command): boolean {
+  return command.name() === 'exec' || (command.name() === 'start' && command.parent?.name() === 'job')
 }
 
 /** The option that a word names, when its value is the next word. */
@@ -95,12 +99,13 @@ async function offers(place: Place, current: string, source: CandidateSource): P
 async function valuesOf(
   { argChoices }: Argument | Option,
   label: string,
-  { command }: Place,
+  { command, operands }: Place,
   source: CandidateSource,
 ): Promise<readonly Candidate[]> {
   if (argChoices !== undefined) return argChoices.map((value) => ({ value, meaning: '' }))
   const kind = /<([a-z]+)(?:\.\.\.)?>/.exec(label)?.[1] ?? ''
   if (kind === 'loop') return await source.lookup(LOOPS_OF[command.name()] ?? 'loop')
+  if (kind === 'job') return await source.lookup(kind, operands[0])
   if (kind === 'method' || kind === 'vault') return await source.lookup(kind)
   return PATHS.has(kind) ? [{ value: FILES, meaning: '' }] : []
 }

@@ -2,7 +2,7 @@ import { EXIT, isLoopatError } from '@loopatd/protocol/error'
 import type { Signal } from './signals.ts'
 
 /** The commands that hand on the exit code of a command inside: their own failures get codes of their own. */
-const RUNNERS: ReadonlySet<string> = new Set(['exec', 'shell'])
+const RUNNERS: ReadonlySet<string> = new Set(['exec', 'job wait', 'shell'])
 
 /** Errors that tell about the command, not about us. */
 const ABOUT_THE_COMMAND: ReadonlySet<number> = new Set([
@@ -52,7 +52,7 @@ function generalExitCode(error: unknown): number {
 
 /**
  * The one place that turns what was thrown into the exit code of `loopctl`.
- * @param command name of the command of loopctl that failed; `exec` and `shell` keep 0 to 124 for the command inside
+ * @param command name of the command of loopctl that failed; `exec`, `job wait` and `shell` keep 0 to 124 for the command inside
  */
 export function exitCodeOf(error: unknown, command: string | undefined): number {
   if (error instanceof InterruptedError) return signalExitCode(error.signal)

@@ -2,7 +2,7 @@
  * loopctl: joins the command line to this process, and does nothing else. What only some commands need is loaded when
  * they need it: everybody waits for what is imported here.
  */
-import { commandName } from './command-name.ts'
+import { commandPath } from './command-name.ts'
 import type { Display, Host } from './context.ts'
 import { exitCodeOf, signalExitCode } from './exit.ts'
 import { Output } from './output.ts'
@@ -62,7 +62,7 @@ function onOutputError(error: NodeJS.ErrnoException): void {
  */
 function onDefect(error: unknown): void {
   process.once('exit', () => new Output(process.stdout, process.stderr, process.env).error(error))
-  process.exit(exitCodeOf(error, commandName(process.argv.slice(2))))
+  process.exit(exitCodeOf(error, commandPath(process.argv.slice(2))))
 }
 
 function flushed(stream: Display): Promise<void> {

@@ -43,6 +43,7 @@ const COMMANDS: readonly CommandEntry[] = [
     summary: 'show what the container of a loop is made of',
     load: () => import('./command/loop-inspect.ts'),
   },
+  { name: 'job', summary: 'run commands in a loop in the background', load: () => import('./command/job.ts') },
   { name: 'ls', summary: 'list loops', load: () => import('./command/loop-list.ts') },
   { name: 'plan', summary: 'tell what a change of a loop would do', load: () => import('./command/loop-plan.ts') },
   { name: 'rename', summary: "change a loop's name or title", load: () => import('./command/loop-rename.ts') },

@@ -1,5 +1,5 @@
 import { isLoopatError } from '@loopatd/protocol/error'
-import { commandName } from './command-name.ts'
+import { commandPath } from './command-name.ts'
 import type { Context, Host } from './context.ts'
 import { exitCodeOf, InterruptedError, isBrokenPipe, signalExitCode } from './exit.ts'
 import { Output } from './output.ts'
@@ -21,7 +21,7 @@ export async function run(argv: readonly string[], host: Host): Promise<number> 
     // What was cancelled because of a signal says that it was cancelled: the signal says more.
     const error = signal.aborted && isLoopatError(thrown, 'cancelled') ? signal.reason : thrown
     if (!isBrokenPipe(error)) context.output.error(error)
-    return exitCodeOf(error, commandName(argv))
+    return exitCodeOf(error, commandPath(argv))
   } finally {
     context.output.progress.clear()
   }

@@ -9,7 +9,7 @@ import { deferred } from '../lib/deferred.ts'
 import type { Logger } from '../log.ts'
 import { AgentExec } from './agent-exec.ts'
 import type { AgentRun } from './agent-room.ts'
-import { type CommandMarks, EXEC_MARK, endOrphans } from './agent-session.ts'
+import { type CommandMarks, EXEC_MARK, endOrphans, JOB_MARK } from './agent-session.ts'
 import { type AgentSpec, isCarried } from './agent-text.ts'
 import { makeFifos, openFifo } from './fifo.ts'
 import { LoopAgent } from './loop-agent.ts'
@@ -77,7 +77,7 @@ export class AgentService implements Disposable {
     const { clock, marks } = this.#options
     return await endOrphans(
       containerPids,
-      (mark) => marks.has(mark),
+      (mark) => marks.has(mark) || mark.startsWith(JOB_MARK),
       () => clock.sleep(ORPHAN_GRACE_MS),
     )
   }

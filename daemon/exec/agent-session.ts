@@ -6,6 +6,9 @@ import { errorCode } from '../lib/error-code.ts'
 /** Variable of every command that its children inherit, wherever they go: by it they are found again. */
 export const EXEC_MARK = 'LOOPAT_EXEC'
 
+/** What the marks of jobs begin with, which end with no daemon. */
+export const JOB_MARK = 'job-'
+
 /** Marks for the commands of one daemon. */
 export class CommandMarks {
   readonly #prefix = `${randomBytes(8).toString('hex')}-`

@@ -87,7 +87,7 @@ function pass(source: Readable, filter: TruncatingStream | undefined, target: Wr
 }
 
 /** Reads to the end, so that what is left out never blocks the command. */
-async function keep(source: Readable, truncator: Truncator): Promise<void> {
+export async function keep(source: Readable, truncator: Truncator): Promise<void> {
   for await (const chunk of source as AsyncIterable<Buffer>) truncator.take(chunk)
 }
 

@@ -12,6 +12,8 @@ export interface LoopPaths {
   readonly home: string
   /** Written from inside: job logs and exit records. */
   readonly run: string
+  /** Records of its jobs; nothing inside can reach them. */
+  readonly jobs: string
 }
 
 /**
@@ -28,6 +30,7 @@ export function loopPaths(loops: string, id: string): LoopPaths {
     workdir: join(directory, 'workdir'),
     home: join(directory, 'home-upper'),
     run: join(directory, 'run'),
+    jobs: join(directory, 'jobs'),
   }
 }
 

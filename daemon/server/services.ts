@@ -33,6 +33,15 @@ export interface Services {
     readonly build: Long<'image/build'>
     readonly status: Quick<'image/status'>
   }
+  readonly job: {
+    readonly get: Quick<'job/get'>
+    readonly kill: Quick<'job/kill'>
+    readonly list: Quick<'job/list'>
+    readonly logs: Quick<'job/logs'>
+    readonly remove: Quick<'job/remove'>
+    readonly start: Long<'job/start'>
+    readonly wait: Quick<'job/wait'>
+  }
   readonly loop: {
     readonly archive: Quick<'loop/archive'>
     readonly create: Long<'loop/create'>

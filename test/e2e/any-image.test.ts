@@ -92,6 +92,19 @@ describe.skipIf(skipsPodman())('a loop', () => {
       expect((await workspace.loopctl(['exec', loop, '/etc/passwd'])).code).toBe(126)
     })
 
+    it('should run jobs with the same variables, and know how they end', async () => {
+      const script = 'echo "$TOKEN, $PLAIN"; id -u; echo err >&2; sleep 0.2; exit 4'
+      const id = await workspace.ok('job', 'start', loop, 'sh', '-c', script)
+      expect((await workspace.loopctl(['job', 'wait', loop, id])).code).toBe(4)
+      const outputs = { stdout: 'from the vault, plain\n2000\n', stderr: 'err\n' }
+      expect(await workspace.loopctl(['job', 'logs', loop, id])).toEqual({ code: 0, ...outputs })
+      const long = await workspace.ok('job', 'start', loop, 'sleep', '1000')
+      await workspace.ok('job', 'kill', loop, long)
+      expect((await workspace.loopctl(['job', 'wait', loop, long])).code).toBe(143)
+      expect((await workspace.loopctl(['job', 'start', loop, 'no-such-program'])).code).toBe(127)
+      expect((await workspace.loopctl(['job', 'start', loop, '/etc/passwd'])).code).toBe(126)
+    })
+
     it('should have mounts of the daemon, the configuration, itself and the vault', async () => {
       const { mounts } = await inspect()
       const asked = mounts.filter(({ origin }) => origin !== 'built-in')

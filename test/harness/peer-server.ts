@@ -68,6 +68,16 @@ export function stubServices(own: { readonly [R in keyof Services]?: Partial<Ser
     doctor: { run: async () => ({ ready: true, checks: [] }), ...own.doctor },
     exec: { run: unexpected, ...own.exec },
     image: { build: unexpected, status: unexpected, ...own.image },
+    job: {
+      get: unexpected,
+      kill: unexpected,
+      list: unexpected,
+      logs: unexpected,
+      remove: unexpected,
+      start: unexpected,
+      wait: unexpected,
+      ...own.job,
+    },
     loop: {
       archive: unexpected,
       create: unexpected,

@@ -3,6 +3,7 @@ import { isLoopatError } from '@loopatd/protocol/error'
 import type { Command } from 'commander'
 import { candidates, type Lookup } from '../candidate.ts'
 import type { Context } from '../context.ts'
+import { describeJob } from '../job-table.ts'
 import { makeProgram } from '../program.ts'
 import { printable } from '../text.ts'
 
@@ -20,7 +21,7 @@ export function configure(command: Command, context: Context): void {
 async function complete(words: readonly string[], context: Context): Promise<void> {
   const found = await candidates(words, {
     program: (name) => makeProgram(name, context),
-    lookup: (lookup) => ask(lookup, context),
+    lookup: (...wanted) => ask(wanted, context),
   })
   for (const { value, meaning } of found) {
     context.output.text(`${printable(value)}${meaning === '' ? '' : `\t${printable(meaning)}`}\n`)
@@ -28,19 +29,29 @@ async function complete(words: readonly string[], context: Context): Promise<voi
 }
 
 /** Asks a daemon that runs; without one there is nothing to offer, and nothing to say about it. */
-async function ask(lookup: Lookup, context: Context): Promise<{ value: string; meaning: string }[]> {
+async function ask(
+  wanted: readonly [Lookup, (string | undefined)?],
+  context: Context,
+): Promise<{ value: string; meaning: string }[]> {
   const signal = AbortSignal.any([context.signal, AbortSignal.timeout(PATIENCE_MS)])
   const tooLate = new Promise<[]>((resolve) => signal.addEventListener('abort', () => resolve([]), { once: true }))
   try {
-    return await Promise.race([context.withClient((client) => answer(lookup, client), { start: false }), tooLate])
+    return await Promise.race([context.withClient((client) => answer(wanted, client), { start: false }), tooLate])
   } catch (error) {
     if (isLoopatError(error)) return []
     throw error
   }
 }
 
-async function answer(lookup: Lookup, client: LoopatClient): Promise<{ value: string; meaning: string }[]> {
+async function answer(
+  [lookup, loop = '']: readonly [Lookup, (string | undefined)?],
+  client: LoopatClient,
+): Promise<{ value: string; meaning: string }[]> {
   if (lookup === 'method') return client.server.capabilities.map((value) => ({ value, meaning: '' }))
+  if (lookup === 'job') {
+    const { jobs } = await client.job.list({ loop })
+    return jobs.map((job) => ({ value: job.id, meaning: `${describeJob(job)}: ${job.command.join(' ')}` }))
+  }
   if (lookup === 'vault') {
     const { vaults } = await client.vault.list()
     return vaults.map(({ name, env, home }) => ({

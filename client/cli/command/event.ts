@@ -2,8 +2,14 @@ import type { EventSubscription, LoopatEvent } from '@loopatd/client'
 import type { EventKind } from '@loopatd/protocol'
 import { type Command, Option } from 'commander'
 import type { Context } from '../context.ts'
+import { describeJob } from '../job-table.ts'
 
-const KINDS = ['daemon/changed', 'image/progress', 'loop/changed'] as const satisfies readonly EventKind[]
+const KINDS = [
+  'daemon/changed',
+  'image/progress',
+  'job/changed',
+  'loop/changed',
+] as const satisfies readonly EventKind[]
 
 interface Options {
   readonly kind?: EventKind[]
@@ -43,6 +49,8 @@ function describe(event: LoopatEvent): string {
       return `podman is ${event.engine.state}${event.engine.reason === null ? '' : `: ${event.engine.reason}`}`
     case 'image/progress':
       return `image ${event.tag} ${event.state}: ${event.progress.message}`
+    case 'job/changed':
+      return `job ${event.job.id} of loop ${event.job.loop} ${event.removed ? 'removed' : describeJob(event.job)}`
     case 'loop/changed':
       return `loop ${event.loop.name} ${event.removed ? 'removed' : event.loop.state}`
   }

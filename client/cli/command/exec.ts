@@ -4,8 +4,9 @@ import { attach, type Outputs } from '../attach.ts'
 import { readSize } from '../container-options.ts'
 import type { Context } from '../context.ts'
 import { readDuration, writeDuration } from '../duration.ts'
-import { addExecOptions, type ExecOptions, execParams } from '../exec-options.ts'
+import { addExecOptions, type ExecOptions, execParams, wordsOf } from '../exec-options.ts'
 import { UsageError } from '../exit.ts'
+import { startJob } from '../job-start.ts'
 
 /** Output of each kind that fits into JSON unless `--max-output` says otherwise, in bytes. */
 const JSON_BYTES = 1_048_576
@@ -17,6 +18,7 @@ interface Options extends ExecOptions {
   readonly timeout?: number
   readonly maxOutput?: number
   readonly json?: boolean
+  readonly detach?: boolean
 }
 
 /** `loopctl exec` */
@@ -40,27 +42,24 @@ export function configure(command: Command, context: Context): void {
       readSize,
     )
     .option('--json', 'print exit code, output and whatever else is known as JSON when it has ended')
+    .addOption(
+      new Option('-d, --detach', 'start a job and print its id, as `job start` does').conflicts([
+        'interactive',
+        'user',
+        'timeout',
+        'maxOutput',
+      ]),
+    )
   addExecOptions(command).action((loop: string, words: string[], options: Options) =>
     exec(loop, commandOf(words, options), { options, context }),
   )
 }
 
-/**
- * The command without the `--` in front of it; undefined with `--shell`. An option of ours behind the loop would
- * otherwise be taken for it.
- * @throws UsageError
- */
-function commandOf([first, ...rest]: readonly string[], { shell }: Options): readonly string[] | undefined {
-  const command = first === '--' ? rest : first === undefined ? [] : [first, ...rest]
-  if (first !== '--' && first?.startsWith('-')) {
-    throw new UsageError(`exec: options come before the loop: ${first}`, 'Run: loopctl exec [options] LOOP -- COMMAND')
-  }
-  if (shell === undefined && command.length === 0) {
-    throw new UsageError('exec: a command is missing', 'Run: loopctl exec --help')
-  }
-  if (shell === undefined) return command
+/** The command; undefined with `--shell`. @throws UsageError */
+function commandOf(words: readonly string[], { shell }: Options): readonly string[] | undefined {
+  if (shell === undefined) return wordsOf(words, 'exec')
   if (shell === '') throw new UsageError('exec: the text for --shell is empty', 'Run: loopctl exec --help')
-  if (command.length > 0) {
+  if (words.length > 0) {
     throw new UsageError('exec: --shell and a command exclude each other', "Run: loopctl exec --shell 'TEXT' LOOP")
   }
   return undefined
@@ -71,6 +70,11 @@ async function exec(
   command: readonly string[] | undefined,
   { options, context }: { options: Options; context: Context },
 ): Promise<void> {
+  if (options.detach) {
+    const words = command ?? ['/bin/sh', '-c', '--', options.shell ?? '']
+    await startJob({ ...execParams(loop, { options, env: context.env }), command: [...words] }, options, context)
+    return
+  }
   const { shell, timeout, json = false } = options
   const maxOutput = options.maxOutput ?? (json ? JSON_BYTES : undefined)
   const params = {

@@ -20,6 +20,9 @@ describe('completion', () => {
         ...(archived === 'exclude' ? [] : [loopInfo({ name: 'old', state: 'archived' })]),
       ],
     }))
+    stub.on('job/list', ({ loop }) => ({
+      jobs: loop === 'one' ? [{ id: '0123abcd', command: ['make'], state: 'exited', exitCode: 2, reason: null }] : [],
+    }))
   })
   afterEach(() => stub[Symbol.asyncDispose]())
 
@@ -69,6 +72,20 @@ describe('completion', () => {
       ['one', 'two'],
     ],
     [['exec', 'one', '--'], []],
+    [
+      ['job', 'l'],
+      ['ls', 'logs'],
+    ],
+    [
+      ['job', 'start', ''],
+      ['one', 'two'],
+    ],
+    [['job', 'start', 'one', '--'], []],
+    [['job', 'logs', 'one', ''], ['0123abcd']],
+    [
+      ['job', 'kill', '-s', 'U'],
+      ['USR1', 'USR2'],
+    ],
     [['exec', 'one', ''], []],
     [['show', 'one', ''], []],
     [['nonsense', ''], []],

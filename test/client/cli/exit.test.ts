@@ -16,7 +16,8 @@ describe('exit codes', () => {
     ['exec_not_found', 127],
     ['cancelled', 130],
   ] as const)('should tell failures of exec and shell from those of the command: %s is %i', (name, code) => {
-    for (const command of ['exec', 'shell']) expect(exitCodeOf(new LoopatError(name, 'x'), command)).toBe(code)
+    for (const command of ['exec', 'job wait', 'shell'])
+      expect(exitCodeOf(new LoopatError(name, 'x'), command)).toBe(code)
   })
 
   it('should be 2 for bad arguments, and 125 where 2 could be the command', () => {
