@@ -116,12 +116,31 @@ export class AgentService implements Disposable {
 }
 
 /**
- * Waits until a command has begun. A shell that was killed while it got it has not begun it, and never will; one that
- * is held up is killed, for nobody could say otherwise what becomes of the command.
- * @returns whether the command runs. When the signal aborts, it is ended
- * @throws EngineError `connection_lost` when it cannot be known
+ * Waits until a command has begun.
+ * @returns whether the command runs. When the signal aborts, it is ended, as soon as it can be found
+ * @throws EngineError `connection_lost` when it cannot be known, or the reason of the signal
  */
 async function begun(exec: AgentExec, run: AgentRun, signal: AbortSignal): Promise<boolean> {
+  const beginning = beginningOf(exec, run)
+  try {
+    return await abortable(beginning, signal)
+  } catch (error) {
+    if (!signal.aborted && !isEngineError(error)) throw error
+    const ended = beginning.then(
+      async (isBegun) => void (isBegun && (await exec.kill('SIGKILL'))),
+      () => exec.killShell(),
+    )
+    void ended.catch(ignoreEngine).finally(() => exec.close())
+    throw error
+  }
+}
+
+/**
+ * A shell that was killed while it got a command has not begun it, and never will. One that is held up is of no use:
+ * nobody could say what becomes of the command.
+ * @throws EngineError `connection_lost`
+ */
+async function beginningOf(exec: AgentExec, run: AgentRun): Promise<boolean> {
   const stuck = deferred<never>()
   const since = performance.now()
   let wasRead = true
@@ -133,13 +152,7 @@ async function begun(exec: AgentExec, run: AgentRun, signal: AbortSignal): Promi
     if (performance.now() - since > BEGIN_MS) stuck.reject(new EngineError('connection_lost', STUCK))
   }, LOOK_MS)
   try {
-    return await abortable(Promise.race([exec.started, stuck.promise]), signal)
-  } catch (error) {
-    if (!signal.aborted && !isEngineError(error)) throw error
-    void exec.started.then((isStarted) => (isStarted ? exec.kill('SIGKILL') : false)).catch(ignoreEngine)
-    if (!signal.aborted) await exec.killShell()
-    exec.close()
-    throw error
+    return await Promise.race([exec.started, stuck.promise])
   } finally {
     clearInterval(timer)
   }
