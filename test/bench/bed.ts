@@ -1,11 +1,12 @@
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { readFile, readlink } from 'node:fs/promises'
+import { readFile, readlink, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { connect, type LoopatClient } from '@loopatd/client'
 import { findByArgument } from '../../daemon/engine/podman/host.ts'
 import { serviceAddress } from '../../daemon/engine/podman/launch.ts'
+import { buildSandboxImage, dropSandboxImage } from '../harness/sandbox-image.ts'
 import { eventually, makeWorkspace, processesWith, residentBytes, type TestWorkspace } from '../harness/workspace.ts'
 import { Api } from './api.ts'
 import { type Command, end, follow } from './process.ts'
@@ -75,10 +76,21 @@ export class Bed implements AsyncDisposable {
 
   static async #start(workspace: TestWorkspace) {
     const env = { ...workspace.env, LOOPAT_LOG_LEVEL: 'info' }
-    const started = await workspace.loopctl(['daemon', 'start'], { env })
-    if (started.code !== 0) throw new Error(`the daemon does not start: ${started.stderr}`)
+    const start = async () => {
+      const started = await workspace.loopctl(['daemon', 'start'], { env })
+      if (started.code !== 0) throw new Error(`the daemon does not start: ${started.stderr}`)
+    }
+    // Commands are measured in the sandbox image, as users have it; loops are made of the tiny one.
+    const config = join(workspace.home, 'config.toml')
+    const tiny = await readFile(config)
+    await writeFile(config, '')
+    await start()
+    const sandbox = await buildSandboxImage(workspace)
+    await workspace.ok('daemon', 'stop')
+    await writeFile(config, tiny)
+    await start()
     const client = await connect({ socket: workspace.socket })
-    const { loop } = await client.loop.create({ name: 'bench' })
+    const { loop } = await client.loop.create({ name: 'bench', image: sandbox })
     const { container } = await client.loop.get({ loop: loop.id })
     const { engine } = await client.daemon.status()
     if (engine.socket === null) throw new Error(`podman is down: ${engine.reason}`)
@@ -131,6 +143,7 @@ export class Bed implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     try {
       await this.#removeLoops()
+      await dropSandboxImage(this.workspace)
       await this.client.close()
     } finally {
       this.api.close()

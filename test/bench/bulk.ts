@@ -1,9 +1,12 @@
+import { residentBytes } from '../harness/workspace.ts'
 import { inTurn, type RowPlan, type Side } from './contest.ts'
 import { type Command, follow } from './process.ts'
 
 /** Mebibytes of output. */
 const MEBIBYTES = 200
 const QUICK_MEBIBYTES = 10
+/** The same, where memory is looked at: 1 GB. */
+const GROWTH_MEBIBYTES = 954
 
 /** A side whose command writes this much, and somebody else counts it. */
 function bulkSide(label: string, command: Command, mebibytes: number): Side {
@@ -42,6 +45,31 @@ export const bulk: readonly RowPlan[] = [
         ),
       ]
       return inTurn(sides, { note: `${mebibytes} MiB, all of it arrived` })
+    },
+  },
+  {
+    group: 'bulk output',
+    name: 'memory that 1 GB leaves behind',
+    unit: 'MiB',
+    rounds: 3,
+    prepare: async (bed, { quick }) => {
+      const mebibytes = quick ? QUICK_MEBIBYTES : GROWTH_MEBIBYTES
+      const write = ['sh', '-c', `dd if=/dev/zero bs=1M count=${mebibytes} 2>/dev/null`]
+      const { pid: daemon } = await bed.client.daemon.status()
+      const growth = (label: string, pid: number, command: Command): Side => ({
+        label,
+        sample: async (signal) => {
+          const before = await residentBytes(pid)
+          await bulkSide(label, command, mebibytes).sample(signal)
+          return ((await residentBytes(pid)) - before) / 2 ** 20
+        },
+      })
+      const service = await bed.servicePid()
+      const [remote] = bed.podmans.map(({ command }) => command('exec', bed.loop.container, ...write))
+      return inTurn([
+        growth('loopatd', daemon, bed.loopctl('exec', bed.loop.id, '--', ...write)),
+        ...(remote === undefined ? [] : [growth('podman system service', service, remote)]),
+      ])
     },
   },
 ]
