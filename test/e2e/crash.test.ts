@@ -45,30 +45,20 @@ describe('after a crash', () => {
     expect(await workspace.service.pid()).toBe(service)
   })
 
-  it.each([[], ['-u', 'root']])(
-    'of the daemon, its commands should end, and what was sent away on purpose should go on (%j)',
-    async (...options) => {
-      const word = String(40_000 + randomInt(1e4))
-      const script = `setsid sleep 1${word} >/dev/null 2>&1 </dev/null & sleep 2${word} & sleep 3${word}`
-      workspace.spawn(['exec', ...options, 'two', '--', 'sh', '-c', script])
-      const left = async (kept: string) => (await processesWith(['sleep', `${kept}${word}`])).length
-      await eventually('they run', async () => (await left('1')) + (await left('2')) + (await left('3')) === 3)
-      await workspace.ok(
-        'exec',
-        'two',
-        '--',
-        'sh',
-        '-c',
-        `setsid sh -c 'sleep 4${word} &' >/dev/null 2>&1 </dev/null &`,
-      )
-      await eventually('it runs', async () => (await left('4')) === 1)
-      process.kill(await workspace.daemonPid(), 'SIGKILL')
-      await workspace.ok('ls')
-      await eventually('they have ended', async () => (await left('1')) + (await left('2')) + (await left('3')) === 0)
-      expect(await left('4')).toBe(1)
-      await workspace.ok('exec', 'two', '--', 'pkill', '-f', `sleep 4${word}`)
-    },
-  )
+  it('of the daemon, its commands should end, and what others left behind should go on', async () => {
+    const word = randomInt(10_000, 20_000)
+    const sleepers = (kind: number) => processesWith(['sleep', `${kind}${word}`])
+    const count = async (...kinds: number[]) => (await Promise.all(kinds.map(sleepers))).flat().length
+    const apart = '>/dev/null 2>&1 </dev/null &'
+    workspace.spawn(['exec', '--shell', `setsid sleep 1${word} ${apart} sleep 2${word} & sleep 3${word}`, 'two'])
+    await workspace.ok('exec', '--shell', `setsid sleep 4${word} ${apart}`, 'two')
+    await eventually('they run', async () => (await count(1, 2, 3, 4)) === 4)
+    process.kill(await workspace.daemonPid(), 'SIGKILL')
+    await workspace.ok('ls')
+    await eventually('they have ended', async () => (await count(1, 2, 3)) === 0)
+    const [left = 0] = await sleepers(4)
+    expect(process.kill(left)).toBe(true)
+  })
 
   it('of the podman service, it should be back within seconds and the states should be right', async () => {
     const before = await containerIds()

@@ -22,9 +22,9 @@ describe('what a command has started in a session of its own', () => {
   function escapees(): { readonly script: string; readonly count: () => Promise<number> } {
     const seconds = String(randomInt(1e6, 1e9))
     const lines = [
-      `setsid sleep ${seconds} &`,
-      `(setsid setsid sleep ${seconds} &)`,
-      `setsid sh -c 'trap "" TERM; sleep ${seconds}' &`,
+      `busybox setsid sleep ${seconds} &`,
+      `(busybox setsid busybox setsid sleep ${seconds} &)`,
+      `busybox setsid sh -c 'trap "" TERM; sleep ${seconds}' &`,
       `sleep ${seconds}`,
     ]
     return { script: lines.join('\n'), count: async () => (await processesWith(['sleep', seconds])).length }

@@ -9,12 +9,33 @@ import { smallRootfs, type TestImage } from './podman.ts'
 /** Shells of this host that an image may have as `/bin/sh`. */
 export type HostShell = 'bash' | 'dash'
 
+/** Kinds of images that commands behave the same in; `engine` has nothing by which an agent could work. */
+const KINDS = ['bash', 'dash', 'alpine', 'engine'] as const
+
+/**
+ * Imports an image of the kind that `LOOPAT_TEST_IMAGE` names.
+ * @param tag fully qualified name with tag
+ * @throws when there is no such kind
+ */
+export async function imageOfKind(engine: Engine, name: string, tag: string): Promise<TestImage> {
+  const kind = KINDS.find((known) => known === name)
+  if (kind === undefined) throw new Error(`LOOPAT_TEST_IMAGE is ${name}, and not one of: ${KINDS.join(', ')}`)
+  if (kind === 'alpine') return await alpineLikeImage(engine, tag)
+  if (kind === 'engine') return await shellImage(engine, 'dash', { tag, without: ['bin/setsid'] })
+  return await shellImage(engine, kind, { tag })
+}
+
 /**
  * Imports the tiny image with a shell of this host as `/bin/sh`, as Debian (dash) and Fedora (bash) have it; everything
  * else in it is busybox.
+ * @param tag fully qualified name with tag; default: one of its own
+ * @param without paths to leave out
  */
-export async function shellImage(engine: Engine, shell: HostShell): Promise<TestImage> {
-  const tag = `localhost/loopat-test-${shell}:${process.pid}`
+export async function shellImage(
+  engine: Engine,
+  shell: HostShell,
+  { tag = `localhost/loopat-test-${shell}:${process.pid}`, without = [] }: { tag?: string; without?: string[] } = {},
+): Promise<TestImage> {
   const tar = pack()
   const rootfs = new PassThrough()
   tar.pipe(rootfs)
@@ -25,7 +46,7 @@ export async function shellImage(engine: Engine, shell: HostShell): Promise<Test
   const libraries = [...stdout.matchAll(/(\/\S+) \(0x/g)].map(([, path = '']) => path)
   for (const path of libraries) tar.entry({ name: path.slice(1), mode: 0o755 }, await readFile(path))
   tar.entry({ name: 'bin/sh', mode: 0o755 }, await readFile(program))
-  await copyWithout(await smallRootfs(), tar, ['bin/sh'])
+  await copyWithout(await smallRootfs(), tar, ['bin/sh', ...without])
   tar.finalize()
   return { ...(await imported), tag, [Symbol.asyncDispose]: () => engine.image.untag(tag) }
 }

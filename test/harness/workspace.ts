@@ -16,6 +16,7 @@ import { createPodmanEngine } from '../../daemon/engine/podman/podman-engine.ts'
 import { removeAsRoot } from '../../daemon/engine/podman/unshare.ts'
 import { findWorkspace, type Workspace } from '../../protocol/socket.ts'
 import { smallImage, startPodman } from './podman.ts'
+import { imageOfKind } from './shell-image.ts'
 
 const LOOPCTL = fileURLToPath(new URL('../../client/bin/loopctl', import.meta.url))
 const LOOPATD = fileURLToPath(new URL('../../daemon/bin/loopatd', import.meta.url))
@@ -85,15 +86,17 @@ function cleanEnvironment(): Record<string, string> {
   )
 }
 
-/** Imports the tiny image, once per store: its name is that of its content. */
+/** Imports the tiny image, or the one of another kind, once per store: its name is that of its content. */
 async function ensureImage(): Promise<string> {
   const digest = createHash('sha256')
     .update(await readFile('/bin/busybox'))
     .digest('hex')
     .slice(0, 12)
-  const tag = `localhost/loopat-test-e2e:${digest}`
+  const { LOOPAT_TEST_IMAGE: kind } = process.env
+  const tag = `localhost/loopat-test-e2e${kind === undefined ? '' : `-${kind}`}:${digest}`
   await using podman = await startPodman()
-  if ((await podman.engine.image.inspect(tag)) === undefined) await smallImage(podman.engine, tag)
+  if ((await podman.engine.image.inspect(tag)) !== undefined) return tag
+  await (kind === undefined ? smallImage(podman.engine, tag) : imageOfKind(podman.engine, kind, tag))
   return tag
 }
 
