@@ -168,7 +168,10 @@ export class JobWatch implements Disposable {
   #stop(watched: Watched): void {
     if (watched.isStopping) return
     watched.isStopping = true
-    this.#inBackground(this.end(watched.record, 'the loop was stopped'))
+    const end = this.end(watched.record, 'the loop was stopped').finally(() => {
+      watched.isStopping = false
+    })
+    this.#inBackground(end)
   }
 
   /** Work that nobody waits for: its failure is logged. */

@@ -1,6 +1,6 @@
 import { execFile } from 'node:child_process'
 import { existsSync } from 'node:fs'
-import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises'
+import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -163,6 +163,13 @@ describe.each(SHELLS.map((shell) => [shell.join(' '), shell] as const))('the pro
     await writeFile(join(directory, 'job'), '')
     expect(await start('a', ['true'])).toMatch(/^failed .*job/)
     await rm(join(directory, 'job'))
+  })
+
+  it('should say when its processes cannot be made', async () => {
+    await mkdir(join(directory, 'bin'))
+    await writeFile(join(directory, 'bin', 'setsid'), '#!/bin/sh\nexit 1\n', { mode: 0o755 })
+    const PATH = `${join(directory, 'bin')}:${process.env.PATH ?? ''}`
+    expect(await start('a', ['true'], { env: { PATH } })).toMatch(/^failed its processes could not be made/)
   })
 
   it('should refuse to take the directory of another', async () => {
