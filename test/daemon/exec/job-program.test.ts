@@ -1,6 +1,6 @@
 import { execFile } from 'node:child_process'
 import { existsSync } from 'node:fs'
-import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises'
+import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -165,11 +165,9 @@ describe.each(SHELLS.map((shell) => [shell.join(' '), shell] as const))('the pro
     await rm(join(directory, 'job'))
   })
 
-  it('should say when its processes cannot be made', async () => {
-    await mkdir(join(directory, 'bin'))
-    await writeFile(join(directory, 'bin', 'setsid'), '#!/bin/sh\nexit 1\n', { mode: 0o755 })
-    const PATH = `${join(directory, 'bin')}:${process.env.PATH ?? ''}`
-    expect(await start('a', ['true'], { env: { PATH } })).toMatch(/^failed its processes could not be made/)
+  it('should say when its processes are ended before the command begins', async () => {
+    await writeFile(program, (await readFile(program, 'utf8')).replace('\nshift 5\n', '\nkill -9 $$\n'))
+    expect(await start('a', ['true'])).toBe('failed its processes could not be made, or were ended at once\n')
   })
 
   it('should refuse to take the directory of another', async () => {
