@@ -166,7 +166,10 @@ describe.each(SHELLS.map((shell) => [shell.join(' '), shell] as const))('the pro
   })
 
   it('should say when its processes are ended before the command begins', async () => {
-    await writeFile(program, (await readFile(program, 'utf8')).replace('\nshift 5\n', '\nkill -9 $$\n'))
+    await writeFile(
+      program,
+      (await readFile(program, 'utf8')).replace('\nshift 5\n', () => '\nkill -9 $$\n'),
+    )
     expect(await start('a', ['true'])).toBe('failed its processes could not be made, or were ended at once\n')
   })
 
