@@ -9,6 +9,10 @@ const COUNTER = 'i=0; while [ $i -lt "$1" ]; do i=$((i+1)); echo $i; sleep 0.05;
 /** Counts until there is a file. */
 const ENDLESS = 'i=0; until [ -e "$1" ]; do i=$((i+1)); echo $i; sleep 0.05; done; exit 7'
 
+/** Seconds that sleeps of this run take, to find them on the host. */
+const nap = (index: number) => `${10_000_000 + process.pid * 10 + index}`
+const NAPS = { stubborn: nap(0), forgotten: nap(1), loose: nap(2), orphaned: nap(3) }
+
 describe('loopctl job', () => {
   let workspace: TestWorkspace
   let loop: string
@@ -102,6 +106,7 @@ describe('loopctl job', () => {
   it('should follow a log until the job ends', async () => {
     const id = await shell(ENDLESS, '/tmp/followed')
     const following = workspace.spawn(['job', 'logs', '-f', loop, id], { stdio: ['ignore', 'pipe', 'inherit'] })
+    const closed = once(following, 'close')
     let text = ''
     following.stdout?.on('data', (chunk: Buffer) => {
       text += chunk.toString()
@@ -109,7 +114,7 @@ describe('loopctl job', () => {
     await eventually('lines come while it runs', async () => text.split('\n').length > 3)
     expect((await jobOf(id))?.state).toBe('running')
     await touch('/tmp/followed')
-    await once(following, 'close')
+    await closed
     expect(text).toBe(countTo(linesOf(text).length))
     expect((await logs(id)).stdout).toBe(text)
   })
@@ -132,14 +137,14 @@ describe('loopctl job', () => {
   })
 
   it('should end a job that ignores TERM, with everything it started', async () => {
-    const script = 'trap "" TERM; sleep 7431 & (setsid sleep 7431 &); while :; do sleep 7431; done'
+    const script = `trap "" TERM; sleep ${NAPS.stubborn} & (setsid sleep ${NAPS.stubborn} &); while :; do sleep ${NAPS.stubborn}; done`
     const id = await shell(script)
-    await eventually('it runs', async () => (await processesWith(['sleep', '7431'])).length === 3)
+    await eventually('it runs', async () => (await processesWith(['sleep', NAPS.stubborn])).length === 3)
     const before = Date.now()
     expect(await workspace.ok('job', 'kill', loop, id)).toBe(id)
     expect(Date.now() - before).toBeGreaterThan(1900)
     expect(await jobOf(id)).toMatchObject({ state: 'exited', exitCode: 137, reason: 'it was killed by a client' })
-    expect(await processesWith(['sleep', '7431'])).toEqual([])
+    expect(await processesWith(['sleep', NAPS.stubborn])).toEqual([])
     const again = await workspace.loopctl(['job', 'kill', loop, id])
     expect(again.stderr).toContain('has ended with exit code 137')
     expect(again.code).toBe(4)
@@ -153,11 +158,11 @@ describe('loopctl job', () => {
   })
 
   it('should forget jobs', async () => {
-    const id = await start('sleep', '7432')
+    const id = await start('sleep', NAPS.forgotten)
     const refused = await workspace.loopctl(['job', 'rm', loop, id])
     expect(refused.code).toBe(4)
     expect(await workspace.ok('job', 'rm', '--force', loop, id)).toBe(id)
-    expect(await processesWith(['sleep', '7432'])).toEqual([])
+    expect(await processesWith(['sleep', NAPS.forgotten])).toEqual([])
     expect(await jobOf(id)).toBe(undefined)
     expect((await workspace.loopctl(['job', 'wait', loop, id])).code).toBe(125)
     expect((await logs(id)).code).toBe(3)
@@ -166,7 +171,7 @@ describe('loopctl job', () => {
 
   it('should end jobs when the loop stops, and say so; their logs stay', async () => {
     const polite = await shell('trap "echo bye; exit 3" TERM; echo here; while :; do sleep 0.1; done')
-    const loose = await workspace.ok('job', 'start', '--no-keepalive', loop, 'sleep', '7433')
+    const loose = await workspace.ok('job', 'start', '--no-keepalive', loop, 'sleep', NAPS.loose)
     expect((await workspace.json<{ leases: unknown[] }>('show', loop)).leases).toHaveLength(1)
     await eventually('it is ready', async () => (await logs(polite)).stdout === 'here\n')
     await workspace.ok('stop', loop)
@@ -187,10 +192,9 @@ describe('loopctl job', () => {
   })
 
   it('should be lost when what runs it is killed inside, and other loops should not notice', async () => {
-    const id = await start('sleep', '7434')
+    const id = await start('sleep', NAPS.orphaned)
     // All but this shell, whose own words are like theirs.
-    const all =
-      'for p in $(grep -lE "control/job|7434" /proc/[0-9]*/cmdline | cut -d/ -f3); do [ $p = $$ ] || kill -9 $p; done'
+    const all = `for p in $(grep -lE "control/job|${NAPS.orphaned}" /proc/[0-9]*/cmdline | cut -d/ -f3); do [ $p = $$ ] || kill -9 $p; done`
     await workspace.loopctl(['exec', loop, 'sh', '-c', all])
     const lost = await workspace.loopctl(['job', 'wait', loop, id])
     expect(lost.code).toBe(123)
@@ -223,6 +227,6 @@ describe('loopctl job', () => {
   it('should leave nothing behind', async () => {
     for (const { id } of await jobs()) await workspace.ok('job', 'rm', '--force', loop, id)
     expect(await jobs()).toEqual([])
-    for (const number of ['7431', '7432', '7433', '7434']) expect(await processesWith(['sleep', number])).toEqual([])
+    for (const nap of Object.values(NAPS)) expect(await processesWith(['sleep', nap])).toEqual([])
   })
 })
