@@ -22,6 +22,7 @@ cd "$(dirname "$0")/.."
 prepare_tests
 build
 
+part=$*
 set -- sh test/suites.sh long "$@"
 # The throw-away user has a clean environment.
 for figure in $(env | grep '^LOOPAT_LONG_[A-Z_]*=[0-9]*$'); do set -- "$figure" "$@"; done
@@ -35,4 +36,6 @@ fi
 # Where no systemd is to be had, what needs it is left out, as was said.
 [ -n "$bed" ] || set -- LOOPAT_TEST_WITHOUT='test/long/systemd.test.ts' "$@"
 set -- env "$@"
-if is_root; then as_test_user "$@"; else "$@"; fi
+run() { if is_root; then as_test_user "$@"; else "$@"; fi; }
+run "$@"
+[ -n "$part" ] || run sh test/kinds.sh

@@ -73,6 +73,7 @@ run_suites() {
   # `systemd` boots one of this machine, and is about the daemon and its units: which podman runs makes no difference.
   as_user "$name" LOOPAT_TEST_WITHOUT='test/{e2e/package,podman/bench}.test.ts' \
     sh "$(user_field "$name" 6)/loopatd/test/suites.sh" podman "$@"
+  [ $# != 0 ] || as_user "$name" sh "$(user_field "$name" 6)/loopatd/test/kinds.sh"
 }
 
 # attend COMMAND...: runs COMMAND in the background: a signal ends the wait at once, and clean_up then ends the command.

@@ -74,9 +74,13 @@ export class AgentExec implements EngineExec {
     return await signalSession(session, signal)
   }
 
-  /** Kills the shell that was to become the command, whether it has or not. */
+  /**
+   * Kills the shell that was to become the command, whether it has or not.
+   * @throws EngineError when it is not known where it is
+   */
   async killShell(): Promise<void> {
-    await killByArgument(this.#parts.run.shell, await this.#parts.containerPid())
+    const containerPid = await this.#parts.containerPid()
+    if (containerPid > 0) await killByArgument(this.#parts.run.shell, containerPid)
   }
 
   close(): void {

@@ -186,7 +186,9 @@ export class AgentRoom {
     this.#held.set(slot, undefined)
     const forget = () => {
       lose(running)
-      if (this.#running.get(slot) === running) this.#running.delete(slot)
+      if (this.#running.get(slot) !== running) return
+      this.#running.delete(slot)
+      this.#renew()
     }
     void pipes.sent.then((isSent) => isSent || forget())
     const { started, ended } = running
@@ -242,6 +244,13 @@ export class AgentRoom {
       // Somebody inside has filled the pipe: there is more in it than anybody needs.
       if (errorCode(error) !== 'EAGAIN') throw error
     }
+  }
+
+  /** Where one shell was lost, others may be: those that are there tell of themselves again. */
+  #renew(): void {
+    this.#ready = []
+    const isIdle = (_path: string, slot: number) => !this.#running.has(slot) && !this.#held.has(slot)
+    for (const slot of slotsOf(this.#options.directory).filter(isIdle)) pokeSlot(slot)
   }
 
   #release(slot: number): void {

@@ -19,7 +19,7 @@ import { ReadBuffers } from './read-buffers.ts'
 const MAX_ATTEMPTS = 20
 /** Milliseconds between looks at a shell that got a command and does not begin it, and until it is given up. */
 const LOOK_MS = 100
-const BEGIN_MS = 10_000
+const BEGIN_MS = 5_000
 /** Milliseconds between TERM and KILL for commands whose daemon is gone. */
 const ORPHAN_GRACE_MS = 2_000
 const STUCK = 'a shell in the loop took the command and did not begin it'
@@ -136,9 +136,8 @@ async function begun(exec: AgentExec, run: AgentRun, signal: AbortSignal): Promi
 }
 
 /**
- * A shell that was killed while it got a command has not begun it, and never will. One that is held up is of no use:
- * nobody could say what becomes of the command.
- * @throws EngineError `connection_lost`
+ * A shell that was killed while it got a command has not begun it, and never will. One that is held up is killed.
+ * @throws EngineError `connection_lost` when it cannot be
  */
 async function beginningOf(exec: AgentExec, run: AgentRun): Promise<boolean> {
   const stuck = deferred<never>()
@@ -149,7 +148,12 @@ async function beginningOf(exec: AgentExec, run: AgentRun): Promise<boolean> {
     // What it said before it ended may be on its way.
     if (!isRead && !wasRead) run.lose()
     wasRead = isRead
-    if (performance.now() - since > BEGIN_MS) stuck.reject(new EngineError('connection_lost', STUCK))
+    if (performance.now() - since < BEGIN_MS) return
+    clearInterval(timer)
+    // It had not begun: it would have said so first.
+    exec.killShell().then(run.lose, (cause: unknown) => {
+      stuck.reject(new EngineError('connection_lost', STUCK, { cause }))
+    })
   }, LOOK_MS)
   try {
     return await Promise.race([exec.started, stuck.promise])

@@ -99,7 +99,7 @@ async function orphansOf(containerPids: readonly number[], isKnown: (mark: strin
   return [...found.values()]
 }
 
-/** Kills the processes of a container that have a certain argument. */
+/** Kills the processes of a container that have a certain argument, also such as were stopped. */
 export async function killByArgument(argument: string, containerPid: number): Promise<void> {
   for (const { pid } of await processesOf([containerPid])) {
     const line = (await unlessGone(readFile(`/proc/${pid}/cmdline`, 'utf8'))) ?? ''

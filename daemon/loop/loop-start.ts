@@ -1,4 +1,5 @@
 import { isLoopatError, LoopatError } from '@loopatd/protocol'
+import type { ContainerDetails } from '../engine/engine.ts'
 import type { OnProgress } from '../lib/progress.ts'
 import { bringUp } from './loop-bring-up.ts'
 import {
@@ -106,15 +107,34 @@ export function isUsed({ leases }: LoopContext, id: string): boolean {
   return leases.isHeld(id)
 }
 
+interface PlanFacts {
+  readonly container: ContainerDetails | undefined
+  readonly mode: StartMode
+  readonly imageId: string | undefined
+  readonly signal: AbortSignal
+}
+
 /** Decides how to bring a loop up, from what is known now. @throws catalogue errors */
 export async function planFor(
   context: LoopContext,
   meta: Meta,
   { mode, imageId, signal }: { mode: StartMode; imageId: string | undefined; signal: AbortSignal },
 ): Promise<StartPlan> {
-  const { cache } = context
-  const call = { doing: `look at loop "${meta.name}"`, refusal: 'engine_failed' } as const
-  const container = await callEngine(call, () => cache.current(meta.id, signal))
+  return await planWith(context, meta, { container: await containerOf(context, meta, signal), mode, imageId, signal })
+}
+
+/** The container of a loop as it is now. @throws catalogue errors */
+export async function containerOf({ cache }: LoopContext, { id, name }: Meta, signal: AbortSignal) {
+  const call = { doing: `look at loop "${name}"`, refusal: 'engine_failed' } as const
+  return await callEngine(call, () => cache.current(id, signal))
+}
+
+/** As {@link planFor}, of a container that was just looked at. */
+export async function planWith(
+  context: LoopContext,
+  meta: Meta,
+  { container, mode, imageId, signal }: PlanFacts,
+): Promise<StartPlan> {
   const isRunning = container?.status === 'running'
   const acceptDrift = mode === 'look' || (mode === 'use' && isRunning && isUsed(context, meta.id))
   if (isRunning && acceptDrift) return { kind: 'none' }

@@ -3,10 +3,9 @@ import { LoopatError } from '@loopatd/protocol'
 import type { OnProgress } from '../lib/progress.ts'
 import { workdirInside } from './inside.ts'
 import { findLoop, type LoopContext, readLoop, refuseArchived } from './loop-context.ts'
-import { callEngine } from './loop-failure.ts'
 import { type Meta, vaultOf } from './loop-meta.ts'
 import { baseEnv, containerName } from './loop-spec.ts'
-import { isStarting, isUsed, planFor, startLoop } from './loop-start.ts'
+import { containerOf, isStarting, isUsed, planWith, startLoop } from './loop-start.ts'
 
 /** How often a loop that stops again at once is started for one user. */
 const MAX_STARTS = 3
@@ -104,14 +103,13 @@ async function takeRunning(
 }
 
 async function isUsable(context: LoopContext, meta: Meta, start: boolean, signal: AbortSignal): Promise<boolean> {
-  const { cache, images, looks } = context
-  const call = { doing: `look at loop "${meta.name}"`, refusal: 'engine_failed' } as const
-  const container = await callEngine(call, () => cache.current(meta.id, signal))
+  const { images, looks } = context
+  const container = await containerOf(context, meta, signal)
   if (start) {
     const imageId = images.known(meta.image)
     const facts = [meta, container, imageId]
     if (looks.has(meta.id, facts)) return true
-    const isInOrder = (await planFor(context, meta, { mode: 'use', imageId, signal })).kind === 'none'
+    const isInOrder = (await planWith(context, meta, { container, mode: 'use', imageId, signal })).kind === 'none'
     // What others use is kept although it may differ, which says nothing about the next command.
     if (isInOrder && !isUsed(context, meta.id)) looks.note(meta.id, facts)
     return isInOrder

@@ -1,0 +1,9 @@
+#!/bin/sh
+# Runs the tests of commands in images of other kinds than the one of `npm test`, the current user's podman: with other
+# shells, as Alpine is, and with nothing that an agent needs.
+set -eu
+cd "$(dirname "$0")/.."
+for kind in dash bash alpine engine; do
+  echo "==> commands in an image of the kind $kind"
+  LOOPAT_TEST_IMAGE=$kind sh test/suites.sh podman test/e2e/exec
+done
