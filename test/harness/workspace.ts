@@ -326,10 +326,14 @@ function signalCode(signal: unknown): number {
 /**
  * Waits until a condition holds.
  * @param what names it in the error
- * @throws Error when it does not within 30 seconds
+ * @throws Error when it does not in time; default: within 30 seconds
  */
-export async function eventually(what: string, holds: () => Promise<boolean>): Promise<void> {
-  const deadline = performance.now() + 30_000
+export async function eventually(
+  what: string,
+  holds: () => Promise<boolean>,
+  { ms = 30_000 }: { readonly ms?: number } = {},
+): Promise<void> {
+  const deadline = performance.now() + ms
   while (!(await holds())) {
     if (performance.now() > deadline) throw new Error(`it never happened that ${what}`)
     await sleep(100)
