@@ -3,7 +3,7 @@ import { inTurn, type RowPlan, type Side } from './contest.ts'
 import { type Command, follow } from './process.ts'
 
 /** Mebibytes of output. */
-const MEBIBYTES = 200
+const MEBIBYTES = 1000
 const QUICK_MEBIBYTES = 10
 /** The same, where memory is looked at: 1 GB. */
 const GROWTH_MEBIBYTES = 954
