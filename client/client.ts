@@ -7,6 +7,7 @@ import { DoctorFeature } from './feature/doctor.ts'
 import { EnvFeature } from './feature/env.ts'
 import { EventFeature } from './feature/event.ts'
 import { ExecFeature } from './feature/exec.ts'
+import { IdleFeature } from './feature/idle.ts'
 import { ImageFeature } from './feature/image.ts'
 import { JobFeature } from './feature/job.ts'
 import { LoopFeature } from './feature/loop.ts'
@@ -24,6 +25,7 @@ export class LoopatClient implements AsyncDisposable {
   readonly env: EnvFeature
   readonly event: EventFeature
   readonly exec: ExecFeature
+  readonly idle: IdleFeature
   readonly image: ImageFeature
   readonly job: JobFeature
   readonly loop: LoopFeature
@@ -48,6 +50,7 @@ export class LoopatClient implements AsyncDisposable {
       closed: rpc.closed,
     })
     this.exec = new ExecFeature({ call, openStream: (options) => this.openStream(options) })
+    this.idle = new IdleFeature(call)
     this.image = new ImageFeature(call)
     this.job = new JobFeature(call)
     this.loop = new LoopFeature(call)

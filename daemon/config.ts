@@ -2,7 +2,14 @@
 import { readFile } from 'node:fs/promises'
 import { homedir } from 'node:os'
 import { join } from 'node:path'
-import { ImageName, LoopatError } from '@loopatd/protocol'
+import {
+  DURATION_RULE,
+  IDLE_WINDOW_MS,
+  type IdleWindow,
+  ImageName,
+  LoopatError,
+  parseDuration,
+} from '@loopatd/protocol'
 import { parse, TomlError } from 'smol-toml'
 import { z } from 'zod'
 import { lineOfKey } from './config-line.ts'
@@ -11,6 +18,14 @@ const absolutePath = z
   .string()
   .transform((path) => (path === '~' || path.startsWith('~/') ? join(homedir(), path.slice(1)) : path))
   .refine((path) => path.startsWith('/'), 'must be an absolute path, or begin with ~/')
+
+/** A window: `never`, or a length of time, which becomes milliseconds. */
+const idleWindow = z.string().transform((text, context): IdleWindow => {
+  const ms = text === 'never' ? text : parseDuration(text)
+  if (ms === 'never' || (ms !== undefined && ms <= IDLE_WINDOW_MS.max)) return ms
+  context.addIssue({ code: 'custom', message: `${DURATION_RULE}, of a year at most, or "never"` })
+  return z.NEVER
+})
 
 const schema = z.strictObject({
   daemon: z
@@ -23,6 +38,13 @@ const schema = z.strictObject({
     .prefault({}),
   engine: z.strictObject({ socket: absolutePath.optional() }).prefault({}),
   image: z.strictObject({ base: ImageName.optional(), name: ImageName.optional() }).prefault({}),
+  idle: z
+    .strictObject({
+      after: idleWindow.optional(),
+      max_running: z.int().min(1).max(10_000).optional(),
+      parallel_starts: z.int().min(1).max(256).optional(),
+    })
+    .prefault({}),
   git: z.strictObject({ key: absolutePath.optional() }).prefault({}),
   mounts: z
     .array(
@@ -92,6 +114,21 @@ export function parseConfig(text: string, path: string): Config {
   if (issue === undefined) throw refuse(path, undefined, 'is not a valid configuration')
   const { path: key, message } = describe(issue)
   throw refuse(path, lineOfKey(text, key), message)
+}
+
+/**
+ * The window that the environment sets for all loops (rule A-4).
+ * @param text value of `LOOPAT_CONTAINER_IDLE_MS`
+ * @throws LoopatError `config_invalid`
+ */
+export function parseIdleMs(text: string | undefined): IdleWindow | undefined {
+  if (text === undefined || text === '') return undefined
+  const ms = /^\d{1,15}$/.test(text) ? Number(text) : 0
+  if (ms >= IDLE_WINDOW_MS.min && ms <= IDLE_WINDOW_MS.max) return ms
+  const rule = `must be ${IDLE_WINDOW_MS.min} to ${IDLE_WINDOW_MS.max} milliseconds, not "${text}"`
+  throw new LoopatError('config_invalid', `LOOPAT_CONTAINER_IDLE_MS ${rule}`, {
+    next: 'Correct or unset it and start the daemon again.',
+  })
 }
 
 /** Reads the configuration of a workspace; defaults when there is no file. */

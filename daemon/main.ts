@@ -2,12 +2,14 @@
  * The composition root: the only place that reads arguments and environment, builds objects, handles signals. It
  * disposes of what it built in reverse order, within a deadline. Loops outlive it.
  */
+import { randomUUID } from 'node:crypto'
 import { once } from 'node:events'
-import { homedir, userInfo } from 'node:os'
+import { readFileSync } from 'node:fs'
+import { availableParallelism, homedir, userInfo } from 'node:os'
 import { dirname, join } from 'node:path'
 import { parseArgs } from 'node:util'
 import { EXIT, findWorkspace, isLoopatError, LoopatError, VERSION, type Workspace } from '@loopatd/protocol'
-import { type Config, readConfig } from './config.ts'
+import { type Config, parseIdleMs, readConfig } from './config.ts'
 import { DaemonService } from './daemon-service.ts'
 import { DoctorService } from './doctor/doctor-service.ts'
 import { hostProbe } from './doctor/host-probe.ts'
@@ -24,6 +26,8 @@ import { CONTROL_INSIDE, sweepSecrets } from './exec/exec-env.ts'
 import { ExecService } from './exec/exec-service.ts'
 import { JobService } from './exec/job-service.ts'
 import { GitService } from './git/git-service.ts'
+import { IdleFiles } from './idle/idle-file.ts'
+import { IdleService } from './idle/idle-service.ts'
 import { LeaseRegister } from './idle/lease.ts'
 import { ImageService } from './image/image-service.ts'
 import { removeTemporaries } from './lib/atomic-file.ts'
@@ -37,6 +41,7 @@ import { LoopStore } from './loop/loop-store.ts'
 import { userIdOf } from './loop/loop-user.ts'
 import { type LoopMounts, operatorFaults } from './loop/mount-fact.ts'
 import { MountGuard, protectedPlaces } from './loop/mount-guard.ts'
+import { GatedAdmission } from './loop/start-admission.ts'
 import { checkHome, findTemplates, lockPaths, type Paths, pathsOf, prepareHome } from './paths.ts'
 import { EventHub } from './server/event-hub.ts'
 import { callSelf } from './server/self-call.ts'
@@ -63,6 +68,7 @@ Environment:
   LOOPAT_HOME           home of the workspace
   LOOPAT_LOG_LEVEL      trace, debug, info (default), warn, error, fatal, silent
   LOOPAT_PODMAN_SOCKET  podman API socket to use
+  LOOPAT_CONTAINER_IDLE_MS  milliseconds without use after which loops sleep
 `
 
 /** What all rooms share. */
@@ -168,6 +174,34 @@ function operatorMounts({ paths, config }: Ground): LoopMounts {
   }
 }
 
+/** Built before the loops, which it stops: what it has of them is only called later. */
+function buildIdle({ paths, config, log }: Ground, leases: LeaseRegister, loops: () => LoopService): IdleService {
+  return new IdleService({
+    leases,
+    files: new IdleFiles(paths.loops),
+    loops: {
+      look: (ref, signal) => loops().look(ref, signal),
+      list: (params, signal) => loops().list(params, signal),
+      sleep: (id, request, signal) => loops().sleep(id, request, signal),
+    },
+    clock: systemClock,
+    log: log.child({ room: 'idle' }),
+    boot: bootId(),
+    maxRunning: config.idle.max_running,
+    windows: { environment: parseIdleMs(process.env.LOOPAT_CONTAINER_IDLE_MS), config: config.idle.after },
+  })
+}
+
+/** Names this run of the machine. Where the kernel does not, each run of the daemon counts as one: windows begin anew. */
+function bootId(): string {
+  try {
+    return readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim()
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === undefined) throw error
+    return randomUUID()
+  }
+}
+
 function buildRooms(ground: Ground, hub: EventHub) {
   const { workspace, paths, config, log, lifetime, homeIsNew } = ground
   const { podman, engine, report } = buildEngine(ground, hub)
@@ -204,6 +238,7 @@ function buildRooms(ground: Ground, hub: EventHub) {
     removeTree: (path) => removeAsRoot(path, env),
   })
   const user = userIdOf(userInfo().username)
+  const idle: IdleService = buildIdle(ground, leases, () => loop)
   const marks = new CommandMarks()
   const agents = new AgentService({
     engine,
@@ -214,7 +249,7 @@ function buildRooms(ground: Ground, hub: EventHub) {
     inside: CONTROL_INSIDE,
   })
   lifetime.add(agents)
-  const loop = new LoopService({
+  const loop: LoopService = new LoopService({
     agents,
     engine,
     store,
@@ -223,15 +258,24 @@ function buildRooms(ground: Ground, hub: EventHub) {
     vaults,
     mounts,
     leases,
+    admission: new GatedAdmission({
+      places: config.idle.parallel_starts ?? availableParallelism(),
+      makeRoom: (starting, onProgress, signal) => idle.makeRoom(starting, onProgress, signal),
+    }),
     clock,
     log: log.child({ room: 'loop' }),
     paths,
     workspace: workspace.name,
     user,
     homeIsNew,
-    onChange: (change) => hub.publish('loop/changed', change, { loopId: change.loop.id }),
+    onChange: (change) => {
+      idle.changed(change)
+      hub.publish('loop/changed', change, { loopId: change.loop.id })
+    },
+    onContainer: (id, run) => idle.container(id, run),
   })
   lifetime.add(loop)
+  lifetime.add(idle)
   const vault = new VaultService({ store: vaults, loops: loop, user, log: log.child({ room: 'vault' }) })
   const runner = new CommandRunner({ engine, clock, marks, agents })
   const exec = new ExecService({ loops: loop, runner, clock })
@@ -249,7 +293,7 @@ function buildRooms(ground: Ground, hub: EventHub) {
     onChange: (change) => hub.publish('job/changed', change, { loopId: change.job.loop }),
   })
   lifetime.add(job)
-  return { podman, engine, report, store, image, repos, loop, exec, job, leases, vault, mounts }
+  return { podman, engine, report, store, image, repos, idle, loop, exec, job, leases, vault, mounts }
 }
 
 type Rooms = ReturnType<typeof buildRooms>
@@ -305,12 +349,12 @@ async function serve(ground: Ground, stop: AbortController): Promise<void> {
     storage: () => rooms.store.storage,
     loops: () => rooms.loop.counts(),
     clients: () => server.connections,
-    leases: () => rooms.leases.list().length,
+    leases: () => rooms.leases.users().length,
     shutdown: () => stop.abort('asked by a client'),
   })
-  const { exec, image, job, loop, vault } = rooms
+  const { exec, idle, image, job, loop, vault } = rooms
   const server = createServer({
-    services: { daemon, doctor: buildDoctor(ground, rooms), exec, image, job, loop, vault },
+    services: { daemon, doctor: buildDoctor(ground, rooms), exec, idle, image, job, loop, vault },
     hub,
     workspace: workspace.name,
     version: VERSION,
@@ -319,6 +363,7 @@ async function serve(ground: Ground, stop: AbortController): Promise<void> {
   })
   lifetime.add(() => rooms.image.settled())
   await Promise.all([takeOver(ground, rooms), openEngine(rooms)])
+  await rooms.idle.open()
   await rooms.loop.open()
   rooms.job.open()
   for (const fault of await operatorFaults(rooms.mounts))
@@ -328,6 +373,8 @@ async function serve(ground: Ground, stop: AbortController): Promise<void> {
   await manager.ready()
   // A daemon that stops takes no calls; it still gives signs of life.
   manager.watch(async (signal) => (stop.signal.aborted ? undefined : await callSelf(paths.socket, signal)))
+  await rooms.job.adopted
+  rooms.idle.begin()
   log.info({ socket: paths.socket, version: VERSION, node: process.versions.node }, 'ready')
   process.stdout.write(`loopatd ${VERSION} serves ${workspace.name} on ${paths.socket}\n`)
   await told(stop.signal)
@@ -356,6 +403,7 @@ function handleDefects(log: Logger): void {
 async function check(): Promise<void> {
   runtimeCheck()
   logLevel(process.env.LOOPAT_LOG_LEVEL)
+  parseIdleMs(process.env.LOOPAT_CONTAINER_IDLE_MS)
   const { config, home, runtime } = pathsOf(findWorkspace(), findTemplates(import.meta.url))
   checkRuntimeDir(runtime)
   await checkHome(home)

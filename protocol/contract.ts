@@ -6,6 +6,7 @@ import { envList, envSet, envUnset } from './env.ts'
 import { eventSubscribe, eventUnsubscribe } from './event.ts'
 import { execRun } from './exec.ts'
 import { initialize } from './handshake.ts'
+import { idleAcquire, idleHold, idleList, idleRelease, idleRenew, idleSet, idleWhy } from './idle.ts'
 import { imageBuild, imageProgress, imageStatus } from './image.ts'
 import { jobChanged, jobGet, jobKill, jobList, jobLogs, jobRemove, jobStart, jobWait } from './job.ts'
 import {
@@ -38,6 +39,13 @@ export const METHODS = {
   'event/subscribe': eventSubscribe,
   'event/unsubscribe': eventUnsubscribe,
   'exec/run': execRun,
+  'idle/acquire': idleAcquire,
+  'idle/hold': idleHold,
+  'idle/list': idleList,
+  'idle/release': idleRelease,
+  'idle/renew': idleRenew,
+  'idle/set': idleSet,
+  'idle/why': idleWhy,
   'image/build': imageBuild,
   'image/status': imageStatus,
   initialize: initialize,

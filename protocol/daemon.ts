@@ -1,5 +1,6 @@
 /** The daemon itself. */
 import { z } from 'zod'
+import { EventCursor } from './event.ts'
 import { defineMethod, defineNotification, Nothing } from './method.ts'
 
 export const EngineState = z.strictObject({
@@ -37,7 +38,9 @@ export const daemonStatus = defineMethod({
       broken: z.int(),
     }),
     clients: z.int().describe('Open connections, this one included.'),
-    leases: z.int().describe('Leases held on all loops.'),
+    leases: z
+      .int()
+      .describe('Leases on all loops of those who have something running inside: what would end with the loops.'),
     memoryBytes: z.int().describe('Resident memory of the daemon.'),
   }),
   errors: [],
@@ -58,5 +61,5 @@ export const daemonChanged = defineNotification({
   notification: 'daemon/changed',
   summary: 'podman became available or unavailable.',
   description: 'Sent to every subscription that asked for it when the state of the engine changes.',
-  params: z.strictObject({ subscription: z.string(), engine: EngineState }),
+  params: z.strictObject({ subscription: z.string(), cursor: EventCursor, engine: EngineState }),
 })

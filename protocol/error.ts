@@ -88,6 +88,12 @@ export const ERRORS = {
   job_failed: { number: 1051, exit: 'failure', meaning: 'The job could not be begun in the loop.' },
   job_not_found: { number: 1052, exit: 'notFound', meaning: 'The loop has no job of this id.' },
   job_running: { number: 1053, exit: 'conflict', meaning: 'The job still runs; it must end before it is removed.' },
+  lease_foreign: {
+    number: 1061,
+    exit: 'conflict',
+    meaning: 'The lease belongs to a command, a job, a terminal or another connection.',
+  },
+  lease_not_found: { number: 1060, exit: 'notFound', meaning: 'There is no such lease or hold on the loop.' },
   limit_unsupported: {
     number: 1040,
     exit: 'unavailable',
@@ -155,7 +161,7 @@ export const ERRORS = {
   too_many_requests: {
     number: 1032,
     exit: 'conflict',
-    meaning: 'The client exceeds its limit of requests in flight, streams or subscriptions.',
+    meaning: 'The client exceeds its limit of requests in flight, streams, subscriptions or leases.',
   },
   unpromoted_work: {
     number: 1033,

@@ -1,6 +1,6 @@
 /** One-shot commands in a loop. */
 import { z } from 'zod'
-import { LoopRef } from './loop.ts'
+import { Interactive, LoopRef } from './loop.ts'
 import { defineMethod, ProgressToken } from './method.ts'
 import { EnvName, EnvValue } from './vault.ts'
 
@@ -108,6 +108,7 @@ export const execRun = defineMethod({
       .optional()
       .describe('Milliseconds that the command may take, from when it begins; the start of the loop does not count.'),
     start: z.boolean().default(true).describe('Start a stopped loop; otherwise `loop_not_running`.'),
+    interactive: Interactive,
     progressToken: ProgressToken.optional(),
   }),
   result: z.strictObject({

@@ -1,5 +1,6 @@
 /** The sandbox image of the workspace. */
 import { z } from 'zod'
+import { EventCursor } from './event.ts'
 import { defineMethod, defineNotification, Progress, ProgressToken } from './method.ts'
 
 /** A name that means the same to every podman, whatever its default registry. */
@@ -54,6 +55,7 @@ export const imageProgress = defineNotification({
   description: 'Sent to every subscription that asked for it, whoever asked for the build.',
   params: z.strictObject({
     subscription: z.string(),
+    cursor: EventCursor,
     tag: z.string(),
     state: z.enum(['running', 'done', 'failed']),
     progress: Progress,

@@ -1,5 +1,6 @@
 /** Jobs: commands in a loop that go on without whoever started them, the daemon included. */
 import { z } from 'zod'
+import { EventCursor } from './event.ts'
 import { CommandWords, execRun } from './exec.ts'
 import { LoopRef } from './loop.ts'
 import { defineMethod, defineNotification, Nothing, ProgressToken } from './method.ts'
@@ -211,6 +212,7 @@ export const jobChanged = defineNotification({
   description: 'Sent to subscribers of `event/subscribe`. An end may be noticed up to a second later.',
   params: z.strictObject({
     subscription: z.string(),
+    cursor: EventCursor,
     job: JobInfo,
     removed: z.boolean().describe('The job is forgotten; `job` is what it was last.'),
   }),

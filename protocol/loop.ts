@@ -5,6 +5,7 @@
  * interleave. States and their legal transitions are those of {@link LoopState}.
  */
 import { z } from 'zod'
+import { EventCursor } from './event.ts'
 import { ImageName } from './image.ts'
 import { LoopDns, LoopLimits, LoopMounts, LoopPersistence } from './loop-spec.ts'
 import { defineMethod, defineNotification, ProgressToken } from './method.ts'
@@ -78,10 +79,30 @@ export type LoopInfo = z.infer<typeof LoopInfo>
 /** Something that keeps a loop awake. */
 export const LeaseInfo = z.strictObject({
   id: z.string(),
-  owner: z.string().describe('What holds it: `exec`, later `terminal`, `job` and others.'),
+  owner: z.string().describe('What holds it: `exec`, `hold`, `client`, later `terminal`, `job` and others.'),
   reason: z.string().describe('For people, such as the command that runs.'),
   since: z.iso.datetime(),
+  expiresAt: z.iso.datetime().nullable().describe('When it ends by itself, as far as that can be known; null: never.'),
 })
+
+/** Why a loop woke or went to sleep. */
+export const LoopCause = z.strictObject({
+  by: z
+    .enum(['idle', 'limit', 'outside', 'request', 'use'])
+    .describe(
+      '`idle`: its window was over. `limit`: others were to start and too many run. `outside`: not by loopatd. ' +
+        '`request`: somebody asked for it. `use`: something was to run in it.',
+    ),
+  text: z.string().describe('For people: `idle for 30m`, `stop`, `exec: make test`.'),
+})
+export type LoopCause = z.infer<typeof LoopCause>
+
+export const Interactive = z
+  .boolean()
+  .optional()
+  .describe(
+    'Whether a person waits: when many loops are to start, those that persons wait for come first. Default: false.',
+  )
 
 const one = { loop: LoopRef }
 const long = { progressToken: ProgressToken.optional() }
@@ -159,6 +180,7 @@ export const loopCreate = defineMethod({
       .optional()
       .describe('Opaque to the daemon; never visible in the sandbox.'),
     start: z.boolean().default(true).describe('Whether to start the loop.'),
+    interactive: Interactive,
     ...long,
   }),
   result: changed,
@@ -298,7 +320,7 @@ export const loopRestart = defineMethod({
   method: 'loop/restart',
   summary: 'Stop and start a loop.',
   description: 'Ends what runs in the loop. Starts a loop that does not run.',
-  params: z.strictObject({ ...one, ...long }),
+  params: z.strictObject({ ...one, interactive: Interactive, ...long }),
   result: started,
   errors: startErrors,
 })
@@ -309,8 +331,19 @@ export const loopStart = defineMethod({
   description:
     'Idempotent and serialised: many at once make one container. A running loop costs no podman call. Makes the ' +
     'container when there is none and makes it anew when its specification or image changed. A start that fails ' +
-    'because of a stale network, a vanished mount source or a taken port is repaired once by making the container anew.',
-  params: z.strictObject({ ...one, ...long }),
+    'because of a stale network, a vanished mount source or a taken port is repaired once by making the container anew. ' +
+    'Few loops start at the same time; the rest wait in a queue, and progress tells their place.',
+  params: z.strictObject({
+    ...one,
+    interactive: Interactive,
+    use: z
+      .string()
+      .min(1)
+      .max(200)
+      .optional()
+      .describe('What the loop is wanted for, such as `exec: make test`: it is told as the cause of the start.'),
+    ...long,
+  }),
   result: started,
   errors: startErrors,
 })
@@ -342,7 +375,9 @@ export const loopChanged = defineNotification({
   description: 'Sent once per change to every subscription that asked for it, with the loop as it is after the change.',
   params: z.strictObject({
     subscription: z.string(),
+    cursor: EventCursor,
     loop: LoopInfo,
     removed: z.boolean().describe('True when the loop no longer exists; `loop` is then its last known form.'),
+    cause: LoopCause.nullable().describe('Why it woke, went to sleep or tries to; null for other changes.'),
   }),
 })

@@ -4,11 +4,15 @@ import type { ExecEnd, ExecProcess, ExecSpawnParams, LoopatClient } from '@loopa
 import { EXIT, LoopatError } from '@loopatd/protocol/error'
 import type { Context, Input } from './context.ts'
 import { InterruptedError, signalExitCode } from './exit.ts'
+import { interactive } from './interactive.ts'
 import type { Signal } from './signals.ts'
 import { Terminal } from './terminal.ts'
 
 /** A second Ctrl-C within this time ends the command whether it wants to or not, in milliseconds. */
 const INSIST_MS = 2_000
+
+/** Characters of a command that tell why its loop was started. */
+const MAX_USE = 80
 
 /** What is run, and how it is joined to this program's streams. */
 export interface Attachment {
@@ -35,12 +39,16 @@ export interface Outputs {
 export async function attach(client: LoopatClient, { params, ...how }: Attachment, context: Context): Promise<ExecEnd> {
   const onProgress = context.output.progress.update.bind(context.output.progress)
   // While the loop starts, an interrupt means this program; once the command runs, it means the command.
-  if (params.start !== false) await client.loop.start({ loop: params.loop }, { signal: context.signal, onProgress })
+  if (params.start !== false) {
+    const use = `exec: ${params.command?.join(' ') ?? params.shell ?? ''}`.slice(0, MAX_USE)
+    const wanted = { loop: params.loop, use, ...interactive(context) }
+    await client.loop.start(wanted, { signal: context.signal, onProgress })
+  }
   const terminal = how.tty ? new Terminal(context) : undefined
   const cancel = new AbortController()
   const tty = terminal === undefined ? {} : { tty: terminal.size }
   const command = await client.exec.spawn(
-    { ...params, ...tty },
+    { ...params, ...tty, ...interactive(context) },
     { signal: AbortSignal.any([context.signal, cancel.signal]), onProgress },
   )
   const end = forwardSignals(command, { cancel, tty: how.tty }, context)

@@ -1,4 +1,4 @@
-import type { NotificationName, NotificationParamsOf } from '@loopatd/protocol'
+import type { EventGap, NotificationName, NotificationParamsOf } from '@loopatd/protocol'
 import { LoopatError } from '@loopatd/protocol/error'
 import type { NotificationListener } from '../rpc.ts'
 import type { Call, OptionsOf, RequestParams } from './call.ts'
@@ -16,6 +16,10 @@ export type LoopatEvent = {
  * ends it with an error.
  */
 export interface EventSubscription extends AsyncIterableIterator<LoopatEvent>, AsyncDisposable {
+  /** The last event before the subscription: what to name in `since` when no event comes. */
+  readonly cursor: string
+  /** What happened since `since` and cannot be told any more; null when nothing was missed. */
+  readonly gap: EventGap | null
   /** Ends the subscription; the reader sees the end. Idempotent. */
   close(): Promise<void>
 }
@@ -36,7 +40,8 @@ export class EventFeature {
   }
 
   /**
-   * Subscribes; from the moment this resolves no event is missed.
+   * Subscribes; from the moment this resolves no event is missed. With `since`, the cursor of the last event that was seen,
+   * what happened after it comes first; `gap` of the subscription tells what is lost.
    * @throws LoopatError `loop_not_found`, `too_many_requests`
    */
   async subscribe(
@@ -45,8 +50,8 @@ export class EventFeature {
   ): Promise<EventSubscription> {
     const { call, onNotification, closed } = this.#source
     // An answer settles its promise before the next message is dispatched, so nothing can come before this listens.
-    const { subscription } = await call('event/subscribe', params, options)
-    const queue = new EventQueue(async () => {
+    const { subscription, cursor, gap } = await call('event/subscribe', params, options)
+    const queue = new EventQueue({ cursor, gap }, async () => {
       stopListening()
       await call('event/unsubscribe', { subscription })
     })
@@ -68,13 +73,17 @@ function toEvent(method: string, params: unknown, wanted: string): LoopatEvent |
 
 /** Holds events until they are read. */
 class EventQueue implements EventSubscription {
+  readonly cursor: string
+  readonly gap: EventGap | null
   readonly #waiting: LoopatEvent[] = []
   readonly #unsubscribe: () => Promise<void>
   #wake: (() => void) | undefined
   #error: LoopatError | undefined
   #ended: Promise<void> | undefined
 
-  constructor(unsubscribe: () => Promise<void>) {
+  constructor({ cursor, gap }: Pick<EventSubscription, 'cursor' | 'gap'>, unsubscribe: () => Promise<void>) {
+    this.cursor = cursor
+    this.gap = gap
     this.#unsubscribe = unsubscribe
   }
 

@@ -24,7 +24,14 @@ export interface LoopAccess {
    */
   use(
     ref: string,
-    options: { readonly start: boolean; readonly owner: string; readonly reason: string; readonly end?: () => void },
+    options: {
+      readonly start: boolean
+      readonly owner: string
+      readonly reason: string
+      /** Whether a person waits for it. */
+      readonly interactive?: boolean
+      readonly end?: () => void
+    },
     onProgress: OnProgress,
     signal: AbortSignal,
   ): Promise<LoopUse>

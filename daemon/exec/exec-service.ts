@@ -63,7 +63,7 @@ export class ExecService {
     try {
       const use = await this.#options.loops.use(
         params.loop,
-        { start: params.start, owner: 'exec', reason, end },
+        { start: params.start, owner: 'exec', reason, interactive: params.interactive ?? false, end },
         onProgress,
         signal,
       )

@@ -56,6 +56,11 @@ export class JobService implements Disposable {
     })
   }
 
+  /** Resolves when the jobs of the daemon before have their leases again. Never rejects. */
+  get adopted(): Promise<void> {
+    return this.#adopted
+  }
+
   /** @see `job/get` of the contract, as for all that follow */
   async get({ loop, job }: CheckedParamsOf<'job/get'>, signal: AbortSignal): Promise<ResultOf<'job/get'>> {
     const record = await this.#find(loop, job)

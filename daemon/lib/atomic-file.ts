@@ -12,12 +12,29 @@ export const TEMPORARY_SUFFIX = '.tmp~'
  * @throws the file system's error; the old file is then intact and no temporary file is left
  */
 export async function writeFileAtomic(path: string, content: string | Uint8Array, mode = 0o600): Promise<void> {
+  await replace(path, content, { mode, isDurable: true })
+  await syncDirectory(dirname(path))
+}
+
+/**
+ * The same without waiting for the disk: a reader, or the next start of this program, sees the old content or the new,
+ * but after a power cut the file may be empty. For what is cheap to lose and written often.
+ */
+export async function replaceFile(path: string, content: string | Uint8Array, mode = 0o600): Promise<void> {
+  await replace(path, content, { mode, isDurable: false })
+}
+
+async function replace(
+  path: string,
+  content: string | Uint8Array,
+  { mode, isDurable }: { mode: number; isDurable: boolean },
+): Promise<void> {
   const temporary = `${path}.${randomBytes(6).toString('hex')}${TEMPORARY_SUFFIX}`
   try {
     const file = await open(temporary, 'wx', mode)
     try {
       await file.writeFile(content)
-      await file.sync()
+      if (isDurable) await file.sync()
     } finally {
       await file.close()
     }
@@ -26,7 +43,6 @@ export async function writeFileAtomic(path: string, content: string | Uint8Array
     await rm(temporary, { force: true })
     throw error
   }
-  await syncDirectory(dirname(path))
 }
 
 /** Removes the temporary files that a crash left in a directory. The caller is the only writer of it. */

@@ -1,6 +1,6 @@
 import type { LoopInfo } from '@loopatd/protocol'
 import { findLoop, type LoopContext, publishLoop, readLoop } from './loop-context.ts'
-import { STOP_GRACE_SECONDS, stopInTurn } from './loop-stop.ts'
+import { stopInTurn } from './loop-stop.ts'
 
 /**
  * Archives a loop: stops it and makes it read-only (rules L-17, L-18). Nothing is deleted; twice is fine.
@@ -10,7 +10,7 @@ export async function archiveLoop(context: LoopContext, ref: string, signal: Abo
   const { id } = await findLoop(context, ref)
   const archive = async () => {
     const stored = await readLoop(context, id)
-    await stopInTurn(context, stored, STOP_GRACE_SECONDS, signal)
+    await stopInTurn(context, stored, { cause: { by: 'request', text: 'archive' } }, signal)
     if (stored.meta.archivedAt === undefined) {
       const archivedAt = context.clock.now().toISOString()
       await context.store.update(id, (meta) => ({ ...meta, archivedAt }))

@@ -1,4 +1,4 @@
-import { LoopatError, type LoopInfo } from '@loopatd/protocol'
+import { LoopatError, type LoopCause, type LoopInfo } from '@loopatd/protocol'
 import type { ContainerDetails } from '../engine/engine.ts'
 import { loopInfo } from './loop-info.ts'
 import type { LoopChange } from './loop-options.ts'
@@ -15,6 +15,8 @@ export interface LoopBoardOptions {
 
 interface Cell {
   activity: LoopActivity | undefined
+  /** Why the activity began, until what came of it is told. */
+  cause: LoopCause | undefined
   failure: string | undefined
   /** What was told last. */
   shown: LoopInfo | undefined
@@ -37,14 +39,16 @@ export class LoopBoard {
   /**
    * Notes that an operation began, and tells it.
    * @param stored tells what the loop is when the operation has ended
+   * @param doing what begins, and why
    * @returns ends it; the next {@link publish} tells what came of it
    * @throws `internal` when another one is under way, or the loop is in no state for it
    */
-  begin(stored: StoredLoop, activity: LoopActivity): () => void {
+  begin(stored: StoredLoop, { activity, cause }: { activity: LoopActivity; cause: LoopCause }): () => void {
     const cell = this.#cell(stored.id)
     if (cell.activity !== undefined) throw new LoopatError('internal', `loop ${stored.id} is already ${cell.activity}`)
     checkTransition(this.show(stored).state, activity)
     cell.activity = activity
+    cell.cause = cause
     this.publish(stored)
     return () => {
       cell.activity = undefined
@@ -63,7 +67,9 @@ export class LoopBoard {
     const loop = this.show(stored)
     if (before !== undefined) checkTransition(before.state, loop.state)
     cell.shown = loop
-    if (!isSame(before, loop)) this.#options.onChange({ loop, removed: false })
+    const cause = cell.cause ?? outside(before, loop)
+    if (cell.activity === undefined) cell.cause = undefined
+    if (!isSame(before, loop)) this.#options.onChange({ loop, removed: false, cause: cause ?? null })
     return loop
   }
 
@@ -75,7 +81,7 @@ export class LoopBoard {
   /** Tells that a loop is gone, and forgets it. */
   retire(loop: LoopInfo): void {
     this.#cells.delete(loop.id)
-    this.#options.onChange({ loop, removed: true })
+    this.#options.onChange({ loop, removed: true, cause: { by: 'request', text: 'remove' } })
   }
 
   #facts(stored: StoredLoop): LoopFacts {
@@ -91,10 +97,17 @@ export class LoopBoard {
   #cell(loopId: string): Cell {
     const known = this.#cells.get(loopId)
     if (known !== undefined) return known
-    const cell: Cell = { activity: undefined, failure: undefined, shown: undefined }
+    const cell: Cell = { activity: undefined, cause: undefined, failure: undefined, shown: undefined }
     this.#cells.set(loopId, cell)
     return cell
   }
+}
+
+/** A container that began or ceased to run although nobody here asked for it. */
+function outside(before: LoopInfo | undefined, { state, reason }: LoopInfo): LoopCause | undefined {
+  if (before === undefined || (before.state === 'running') === (state === 'running')) return undefined
+  if (state === 'running') return { by: 'outside', text: 'its container was started' }
+  return state === 'stopped' ? { by: 'outside', text: reason ?? 'its container was stopped or removed' } : undefined
 }
 
 function isSame(a: LoopInfo | undefined, b: LoopInfo): boolean {

@@ -19,7 +19,7 @@ export interface StartOutcome {
 }
 
 /** What the use cases share. */
-export interface LoopContext extends Omit<LoopServiceOptions, 'onChange'> {
+export interface LoopContext extends Omit<LoopServiceOptions, 'onChange' | 'onContainer'> {
   readonly cache: LoopCache
   readonly board: LoopBoard
   readonly looks: RecentLooks

@@ -38,7 +38,12 @@ export async function createLoop(
   }
   context.log.info({ loop: id, name: reservation.name }, 'created a loop')
   await publishLoop(context, id)
-  if (params.start) await startFirst(context, { id, name: reservation.name }, onProgress, signal)
+  if (params.start)
+    await startFirst(
+      context,
+      { id, name: reservation.name, isInteractive: params.interactive ?? false },
+      { onProgress, signal },
+    )
   return { loop: await publishLoop(context, id) }
 }
 
@@ -108,12 +113,12 @@ async function takeBack({ log }: LoopContext, draft: LoopDraft): Promise<void> {
 
 async function startFirst(
   context: LoopContext,
-  { id, name }: { id: string; name: string },
-  onProgress: OnProgress,
-  signal: AbortSignal,
+  { id, name, isInteractive }: { id: string; name: string; isInteractive: boolean },
+  { onProgress, signal }: { onProgress: OnProgress; signal: AbortSignal },
 ): Promise<void> {
   try {
-    await startLoop(context, { id, mode: 'start', onProgress, signal })
+    const cause = { by: 'request', text: 'create' } as const
+    await startLoop(context, { id, mode: 'start', cause, isInteractive, onProgress, signal })
   } catch (error) {
     if (!isLoopatError(error)) throw error
     throw new LoopatError(error.code, `loop "${name}" was created but not started: ${messageOf(error)}`, {

@@ -1,4 +1,4 @@
-import type { LoopInfo } from '@loopatd/protocol'
+import type { LoopCause, LoopInfo } from '@loopatd/protocol'
 import type { Engine } from '../engine/engine.ts'
 import type { RepoAccess } from '../git/repo-access.ts'
 import type { LeaseRegister } from '../idle/lease.ts'
@@ -81,6 +81,28 @@ export interface LoopAgents {
 export interface LoopChange {
   readonly loop: LoopInfo
   readonly removed: boolean
+  /** Why it woke, went to sleep or tries to; null for other changes. */
+  readonly cause: LoopCause | null
+}
+
+/** Which starts may go on now. */
+export interface StartAdmission {
+  /**
+   * Waits until a loop may be started; others may be put to sleep for it.
+   * @returns to be disposed when it runs, or does not
+   * @throws the reason of the signal
+   */
+  enter(
+    request: {
+      readonly id: string
+      readonly name: string
+      readonly isInteractive: boolean
+      readonly onProgress: OnProgress
+    },
+    signal: AbortSignal,
+  ): Promise<Disposable>
+  /** A person waits now for the start of a loop that waits already. */
+  promote(id: string): void
 }
 
 /** What the loop service is made of. */
@@ -93,6 +115,8 @@ export interface LoopServiceOptions {
   /** Without them, the engine runs every command. */
   readonly agents?: LoopAgents
   readonly leases: LeaseRegister
+  /** Default: every start may go on at once. */
+  readonly admission?: StartAdmission
   readonly clock: Clock
   readonly log: Logger
   readonly paths: Pick<Paths, 'home' | 'loops' | 'control'>
@@ -109,4 +133,9 @@ export interface LoopServiceOptions {
   readonly homeIsNew?: boolean
   /** Is told of every change, once. Must not throw. */
   readonly onChange: (change: LoopChange) => void
+  /**
+   * Is told of the run of a loop's container whenever it was looked at: what names that run, undefined when it does not
+   * run. Must not throw.
+   */
+  readonly onContainer?: (loopId: string, run: string | undefined) => void
 }

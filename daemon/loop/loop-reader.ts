@@ -52,6 +52,12 @@ export class LoopReader {
     }
   }
 
+  /** One loop as it is shown. @throws `loop_not_found`, `ambiguous_loop` */
+  async look(ref: string, signal: AbortSignal): Promise<LoopInfo> {
+    const trusted = await this.#context.cache.trusted(signal)
+    return this.#show(await findLoop(this.#context, ref), trusted)
+  }
+
   /** Names of the loops that use a vault of a user. */
   async selecting(user: string, vault: string): Promise<string[]> {
     const loops = await this.#context.store.list()

@@ -1,6 +1,6 @@
 import { rm } from 'node:fs/promises'
 import { join } from 'node:path'
-import { type CheckedParamsOf, isLoopatError, LoopatError, type ResultOf } from '@loopatd/protocol'
+import { type CheckedParamsOf, isLoopatError, LoopatError, type LoopCause, type ResultOf } from '@loopatd/protocol'
 import type { UnpromotedWork } from '../git/repo-access.ts'
 import type { OnProgress } from '../lib/progress.ts'
 import { workdirInside } from './inside.ts'
@@ -13,7 +13,7 @@ import { removeReplaced } from './loop-replace.ts'
 import { runnerOf } from './loop-run.ts'
 import { containerName } from './loop-spec.ts'
 import { startInTurn } from './loop-start.ts'
-import { STOP_GRACE_SECONDS, stopInTurn } from './loop-stop.ts'
+import { stopInTurn } from './loop-stop.ts'
 import { isUntouched } from './loop-untouched.ts'
 import { envOf } from './loop-use.ts'
 
@@ -22,6 +22,9 @@ type Result = ResultOf<'loop/remove'>
 
 /** Most commits and files that the message names; the details have them all. */
 const SHOWN = 5
+
+/** What a loop is started and stopped for here. */
+const REMOVE: LoopCause = { by: 'request', text: 'remove' }
 
 /** One removal. */
 interface Removal {
@@ -105,7 +108,7 @@ async function startForLook(
   { onProgress, signal }: Removal,
 ): Promise<() => Promise<void>> {
   try {
-    const { action } = await startInTurn(context, { id, mode: 'look', onProgress, signal })
+    const { action } = await startInTurn(context, { id, mode: 'look', cause: REMOVE, onProgress, signal })
     if (action === 'none') return async () => undefined
   } catch (error) {
     if (!isLoopatError(error) || error.code === 'engine_unavailable') throw error
@@ -119,7 +122,7 @@ async function startForLook(
     try {
       // Also when the caller has gone: the loop is left as it was found.
       const stored = await readLoop(context, id)
-      await stopInTurn(context, stored, STOP_GRACE_SECONDS, new AbortController().signal)
+      await stopInTurn(context, stored, { cause: REMOVE }, new AbortController().signal)
     } catch (error) {
       if (!isLoopatError(error)) throw error
       context.log.warn({ loop: id, err: error }, 'a loop that was started for a look cannot be stopped')

@@ -1,5 +1,5 @@
-import type { CheckedParamsOf, LoopInfo, ResultOf } from '@loopatd/protocol'
-import { isEngineError } from '../engine/engine.ts'
+import type { CheckedParamsOf, LoopCause, LoopInfo, ResultOf } from '@loopatd/protocol'
+import { type ContainerDetails, isEngineError } from '../engine/engine.ts'
 import { Coalesce } from '../lib/coalesce.ts'
 import { KeyedMutex } from '../lib/keyed-mutex.ts'
 import type { OnProgress } from '../lib/progress.ts'
@@ -15,8 +15,9 @@ import { type LoopCounts, LoopReader } from './loop-reader.ts'
 import { removeLoop } from './loop-remove.ts'
 import { renameLoop } from './loop-rename.ts'
 import { NameDesk } from './loop-reserve.ts'
+import { type SleepRequest, sleepLoop } from './loop-sleep.ts'
 import { startInTurn, startLoop } from './loop-start.ts'
-import { STOP_GRACE_SECONDS, stopInTurn } from './loop-stop.ts'
+import { type StopRequest, stopInTurn } from './loop-stop.ts'
 import { planUpdate, updateLoop } from './loop-update.ts'
 import { type LoopUse, type LoopUseRequest, useLoop } from './loop-use.ts'
 import { RecentLooks } from './recent-look.ts'
@@ -33,10 +34,13 @@ export class LoopService implements AsyncDisposable {
   #reconciled = false
 
   constructor(options: LoopServiceOptions) {
-    const { onChange, ...rest } = options
+    const { onChange, onContainer, ...rest } = options
     const cache = new LoopCache({
       ...options,
-      onChange: (id) => this.#takenUp && this.#inBackground('tell of a loop', () => republish(this.#context, id)),
+      onChange: (id) => {
+        onContainer?.(id, runOf(cache.peek(id)))
+        if (this.#takenUp) this.#inBackground('tell of a loop', () => republish(this.#context, id))
+      },
       onSync: () => this.#inBackground('take up the loops', () => this.#takeUp()),
     })
     const board = new LoopBoard({ containerOf: (id) => cache.peek(id), onChange })
@@ -128,13 +132,28 @@ export class LoopService implements AsyncDisposable {
     signal: AbortSignal,
   ): Promise<ResultOf<'loop/restart'>> {
     const { id } = await findLoop(this.#context, params.loop)
+    const cause = { by: 'request', text: 'restart' } as const
     const restart = async () => {
       const stored = await readLoop(this.#context, id)
-      if (stored.meta.archivedAt === undefined) await stopInTurn(this.#context, stored, STOP_GRACE_SECONDS, signal)
-      return await startInTurn(this.#context, { id, mode: 'start', onProgress, signal })
+      if (stored.meta.archivedAt === undefined) await stopInTurn(this.#context, stored, { cause }, signal)
+      const isInteractive = params.interactive ?? false
+      return await startInTurn(this.#context, { id, mode: 'start', cause, isInteractive, onProgress, signal })
     }
     const outcome = await this.#context.turns.run(id, restart, signal)
     return { loop: await publishLoop(this.#context, id), ...outcome }
+  }
+
+  /** Shows one loop and nothing of it. @throws `loop_not_found`, `ambiguous_loop` */
+  async look(ref: string, signal: AbortSignal): Promise<LoopInfo> {
+    return await this.#reader.look(ref, signal)
+  }
+
+  /**
+   * Stops a loop under its lock, if it is still idle then.
+   * @throws `engine_failed`, `engine_unavailable`, `connection_lost`
+   */
+  async sleep(id: string, request: SleepRequest, signal: AbortSignal): Promise<'stopped' | 'kept'> {
+    return await sleepLoop(this.#context, id, request, signal)
   }
 
   async start(
@@ -143,20 +162,24 @@ export class LoopService implements AsyncDisposable {
     signal: AbortSignal,
   ): Promise<ResultOf<'loop/start'>> {
     const { id } = await findLoop(this.#context, params.loop)
-    const outcome = await startLoop(this.#context, { id, mode: 'start', onProgress, signal })
+    const cause: LoopCause =
+      params.use === undefined ? { by: 'request', text: 'start' } : { by: 'use', text: params.use }
+    const isInteractive = params.interactive ?? false
+    const outcome = await startLoop(this.#context, { id, mode: 'start', cause, isInteractive, onProgress, signal })
     return { loop: await publishLoop(this.#context, id), ...outcome }
   }
 
   async stop(params: CheckedParamsOf<'loop/stop'>, signal: AbortSignal): Promise<ResultOf<'loop/stop'>> {
     const { id } = await findLoop(this.#context, params.loop)
-    return { loop: await this.#stop(id, params.graceSeconds, signal) }
+    const { graceSeconds } = params
+    return { loop: await this.#stop(id, { graceSeconds, cause: { by: 'request', text: 'stop' } }, signal) }
   }
 
   /** Stops every running loop, all at the same time (rule L-25). A loop that does not stop is logged. */
   async stopAll(graceSeconds: number, signal: AbortSignal): Promise<void> {
     const stop = async (id: string) => {
       try {
-        await this.#stop(id, graceSeconds, signal)
+        await this.#stop(id, { graceSeconds, cause: { by: 'request', text: 'the daemon stops' } }, signal)
       } catch (error) {
         this.#context.log.error({ loop: id, err: error }, 'a loop cannot be stopped')
       }
@@ -205,9 +228,9 @@ export class LoopService implements AsyncDisposable {
     await Promise.all(this.#background)
   }
 
-  async #stop(id: string, graceSeconds: number, signal: AbortSignal): Promise<LoopInfo> {
+  async #stop(id: string, request: StopRequest, signal: AbortSignal): Promise<LoopInfo> {
     const stop = async () => {
-      await stopInTurn(this.#context, await readLoop(this.#context, id), graceSeconds, signal)
+      await stopInTurn(this.#context, await readLoop(this.#context, id), request, signal)
       return await publishLoop(this.#context, id)
     }
     return await this.#context.turns.run(id, stop, signal)
@@ -243,4 +266,9 @@ export class LoopService implements AsyncDisposable {
       .finally(() => this.#background.delete(done))
     this.#background.add(done)
   }
+}
+
+/** What names the run of a container; undefined when it does not run. */
+function runOf(container: ContainerDetails | undefined): string | undefined {
+  return container?.status === 'running' ? `${container.id} ${container.startedAt ?? ''}` : undefined
 }

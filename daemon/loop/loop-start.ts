@@ -1,4 +1,4 @@
-import { isLoopatError, LoopatError } from '@loopatd/protocol'
+import { isLoopatError, LoopatError, type LoopCause } from '@loopatd/protocol'
 import type { ContainerDetails } from '../engine/engine.ts'
 import type { OnProgress } from '../lib/progress.ts'
 import { bringUp } from './loop-bring-up.ts'
@@ -28,16 +28,21 @@ export type StartMode = 'start' | 'use' | 'look'
 export interface StartRequest {
   readonly id: string
   readonly mode: StartMode
+  /** What it is started for; the first of those who share a start says so. */
+  readonly cause: LoopCause
+  /** Whether a person waits for it; default: false. */
+  readonly isInteractive?: boolean
   readonly onProgress: OnProgress
   readonly signal: AbortSignal
 }
 
 /** Makes sure that a loop runs. Those who want the same at the same time share one start and its progress. */
 export async function startLoop(context: LoopContext, request: StartRequest): Promise<StartOutcome> {
-  const { id, mode, onProgress, signal } = request
+  const { id, mode, cause, isInteractive = false, onProgress, signal } = request
+  if (isInteractive) context.admission?.promote(id)
   const joined = mode === 'use' && context.starts.isRunning(keyOf(id, 'start')) ? 'start' : mode
   const start = (report: OnProgress, shared: AbortSignal) => {
-    const common = { id, mode, onProgress: report, signal: shared }
+    const common = { id, mode, cause, isInteractive, onProgress: report, signal: shared }
     return context.turns.run(id, () => startInTurn(context, common), shared)
   }
   return await context.starts.run(keyOf(id, joined), { start, onProgress }, signal)
@@ -54,14 +59,17 @@ function keyOf(id: string, mode: StartMode): string {
 
 /** The same, for callers that have the loop's turn already. */
 export async function startInTurn(context: LoopContext, request: StartRequest): Promise<StartOutcome> {
-  const { id, mode, signal } = request
+  const { id, mode, cause, signal } = request
   const { stored, plan } = await firstPlan(context, id, mode, signal)
   if (plan.kind === 'none') {
     context.board.noteFailure(id, undefined)
     return { action: 'none', reason: null }
   }
   // Nobody is told of a look into an archived loop: it stays archived.
-  const end = stored.meta.archivedAt === undefined ? context.board.begin(stored, 'starting') : () => undefined
+  const end =
+    stored.meta.archivedAt === undefined
+      ? context.board.begin(stored, { activity: 'starting', cause })
+      : () => undefined
   try {
     const outcome = await carryOut(context, stored, plan, request)
     context.board.noteFailure(id, undefined)
@@ -147,10 +155,12 @@ async function carryOut(
   context: LoopContext,
   { meta }: ReadableLoop,
   guess: StartPlan,
-  { mode, onProgress, signal }: StartRequest,
+  { mode, isInteractive = false, onProgress, signal }: StartRequest,
 ): Promise<StartOutcome> {
   const needsImage = mode !== 'look' || guess.kind !== 'start'
   const image = needsImage ? await imageOf(context, meta, onProgress, signal) : undefined
+  const { id, name } = meta
+  using _place = await context.admission?.enter({ id, name, isInteractive, onProgress }, signal)
   const plan = await planFor(context, meta, { mode, imageId: image?.id, signal })
   if (plan.kind === 'none') return { action: 'none', reason: null }
   if (plan.kind === 'recreate') {

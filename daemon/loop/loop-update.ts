@@ -100,7 +100,7 @@ async function compare(context: LoopContext, stored: ReadableLoop, after: Meta, 
   return {
     changes: changesOf(stored.meta, after, isRunning),
     due: await dueRecreation(context, stored, signal),
-    users: context.leases.list(stored.id),
+    users: context.leases.users(stored.id),
   }
 }
 
@@ -158,7 +158,7 @@ async function recreate(
   { onProgress, signal }: { onProgress: OnProgress; signal: AbortSignal },
 ): Promise<void> {
   try {
-    await startInTurn(context, { id, mode: 'start', onProgress, signal })
+    await startInTurn(context, { id, mode: 'start', cause: { by: 'request', text: 'update' }, onProgress, signal })
   } catch (error) {
     await takeBackUnbegun(context, id)
     throw error

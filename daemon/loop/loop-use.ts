@@ -18,6 +18,8 @@ export interface LoopUseRequest {
   readonly owner: string
   /** For people, such as the command that runs. */
   readonly reason: string
+  /** Whether a person waits for it; default: false. */
+  readonly interactive?: boolean
   /** Asks the user to let go, because the loop is about to stop. Must not throw; may be called more than once. */
   readonly end?: () => void
 }
@@ -52,11 +54,13 @@ export async function useLoop(
 ): Promise<LoopUse> {
   const { id } = await findLoop(context, ref)
   // Waiting for a start under way shows its progress; waiting for the turn would not.
-  if (request.start && isStarting(context, id)) await startLoop(context, { id, mode: 'use', onProgress, signal })
+  const cause = { by: 'use', text: `${request.owner}: ${request.reason}` } as const
+  const start = { id, mode: 'use', cause, isInteractive: request.interactive ?? false, onProgress, signal } as const
+  if (request.start && isStarting(context, id)) await startLoop(context, start)
   for (let starts = 0; starts <= MAX_STARTS; starts += 1) {
     const use = await context.turns.run(id, () => takeRunning(context, id, request, signal), signal)
     if (use !== undefined) return use
-    await startLoop(context, { id, mode: 'use', onProgress, signal })
+    await startLoop(context, start)
   }
   throw new LoopatError('start_failed', `loop "${ref}" was started ${MAX_STARTS} times and stopped again each time`, {
     next: 'Look for what stops it: loopctl daemon logs',

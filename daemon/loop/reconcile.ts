@@ -98,7 +98,13 @@ async function settleAll(
 
 async function startAgain(context: LoopContext, id: string, signal: AbortSignal): Promise<void> {
   try {
-    await startLoop(context, { id, mode: 'use', onProgress: () => undefined, signal })
+    await startLoop(context, {
+      id,
+      mode: 'use',
+      cause: { by: 'request', text: 'update' },
+      onProgress: () => undefined,
+      signal,
+    })
   } catch (error) {
     if (!isLoopatError(error)) throw error
     context.log.error({ loop: id, err: error }, 'a loop whose change was interrupted does not start')

@@ -11,12 +11,19 @@ export type RoutedMethod = Exclude<MethodName, 'initialize'>
 
 /** What a route needs of the connection that the request came by. */
 export interface RouteSession {
+  /** Names the connection. */
+  readonly id: string
+  /** Calls the listener once, when the connection is over. @throws LoopatError `cancelled` when it is over already */
+  onEnd(listener: () => void): void
   /** @throws LoopatError `too_many_requests` */
   openStream(): ResultOf<'stream/open'>
   /** @throws LoopatError `stream_invalid` */
   claimStream(id: string, signal: AbortSignal): Promise<RawStream>
-  /** @returns id of the subscription. @throws LoopatError `too_many_requests` */
-  subscribe(filter: EventFilter): string
+  /**
+   * @param since the last event that the client saw
+   * @throws LoopatError `too_many_requests`
+   */
+  subscribe(filter: EventFilter, since: string | undefined): ResultOf<'event/subscribe'>
   /** Ends a subscription of this connection; does nothing when there is none. */
   unsubscribe(id: string): void
 }
@@ -47,6 +54,13 @@ export const ROUTES: Routes = {
   'event/subscribe': subscribe,
   'event/unsubscribe': async (params, { session }) => unsubscribe(session, params.subscription),
   'exec/run': runCommand,
+  'idle/acquire': (params, { services, session, signal }) => services.idle.acquire(params, session, signal),
+  'idle/hold': (params, { services, signal }) => services.idle.hold(params, signal),
+  'idle/list': (params, { services, signal }) => services.idle.list(params, signal),
+  'idle/release': (params, { services, session, signal }) => services.idle.release(params, session, signal),
+  'idle/renew': (params, { services, session, signal }) => services.idle.renew(params, session, signal),
+  'idle/set': (params, { services, signal }) => services.idle.set(params, signal),
+  'idle/why': (params, { services, signal }) => services.idle.why(params, signal),
   'image/build': (params, { services, onProgress, signal }) => services.image.build(params, onProgress, signal),
   'image/status': (params, { services, signal }) => services.image.status(params, signal),
   'job/get': (params, { services, signal }) => services.job.get(params, signal),
@@ -94,11 +108,11 @@ export function route<M extends RoutedMethod>(
 }
 
 async function subscribe(
-  { kinds, loop }: CheckedParamsOf<'event/subscribe'>,
+  { kinds, loop, since }: CheckedParamsOf<'event/subscribe'>,
   { services, session, signal }: RouteContext,
 ): Promise<ResultOf<'event/subscribe'>> {
   const found = loop === undefined ? undefined : await services.loop.get({ loop }, signal)
-  return { subscription: session.subscribe({ kinds, loopId: found?.loop.id }) }
+  return session.subscribe({ kinds, loopId: found?.loop.id }, since)
 }
 
 function unsubscribe(session: RouteSession, id: string): ResultOf<'event/unsubscribe'> {

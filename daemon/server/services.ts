@@ -1,6 +1,7 @@
 /** What the transport needs of the services behind it. Each method is the one of the contract with the same name. */
 import type { CheckedParamsOf, MethodName, ResultOf } from '@loopatd/protocol'
 import type { ExecIo } from '../exec/exec-io.ts'
+import type { LeaseClient } from '../idle/idle-loops.ts'
 import type { OnProgress } from '../lib/progress.ts'
 
 /** A method that answers soon. */
@@ -10,6 +11,13 @@ export type Quick<M extends MethodName> = (params: CheckedParamsOf<M>, signal: A
 export type Long<M extends MethodName> = (
   params: CheckedParamsOf<M>,
   onProgress: OnProgress,
+  signal: AbortSignal,
+) => Promise<ResultOf<M>>
+
+/** A method whose effect belongs to the connection that it came by. */
+export type Owned<M extends MethodName> = (
+  params: CheckedParamsOf<M>,
+  client: LeaseClient,
   signal: AbortSignal,
 ) => Promise<ResultOf<M>>
 
@@ -28,6 +36,15 @@ export interface Services {
       onProgress: OnProgress,
       signal: AbortSignal,
     ) => Promise<ResultOf<'exec/run'>>
+  }
+  readonly idle: {
+    readonly acquire: Owned<'idle/acquire'>
+    readonly hold: Quick<'idle/hold'>
+    readonly list: Quick<'idle/list'>
+    readonly release: Owned<'idle/release'>
+    readonly renew: Owned<'idle/renew'>
+    readonly set: Quick<'idle/set'>
+    readonly why: Quick<'idle/why'>
   }
   readonly image: {
     readonly build: Long<'image/build'>

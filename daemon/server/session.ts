@@ -69,6 +69,7 @@ export class Session implements RouteSession {
   /** Ids of requests that are not answered. */
   readonly #ids = new Set<string | number>()
   readonly #subscriptions = new Map<string, Subscription>()
+  readonly #endListeners: (() => void)[] = []
   #initialized = false
   #stopping = false
 
@@ -109,6 +110,11 @@ export class Session implements RouteSession {
     this.#connection.listen()
   }
 
+  onEnd(listener: () => void): void {
+    if (this.#socket.destroyed) throw clientGone()
+    this.#endListeners.push(listener)
+  }
+
   openStream(): ResultOf<'stream/open'> {
     return this.#context.streams.open(this.id)
   }
@@ -117,7 +123,7 @@ export class Session implements RouteSession {
     return this.#context.streams.claim(this.id, id, signal)
   }
 
-  subscribe(filter: EventFilter): string {
+  subscribe(filter: EventFilter, since: string | undefined): ResultOf<'event/subscribe'> {
     // The loop that was named had to be looked up meanwhile.
     if (this.#socket.destroyed) throw clientGone()
     const { maxSubscriptions } = this.#context.limits
@@ -126,9 +132,12 @@ export class Session implements RouteSession {
         next: 'End one with event/unsubscribe.',
       })
     }
-    const subscription = this.#context.hub.subscribe(filter, (kind, params) => void this.#notify(kind, params))
+    const subscription = this.#context.hub.subscribe(filter, (kind, params) => void this.#notify(kind, params), since)
     this.#subscriptions.set(subscription.id, subscription)
-    return subscription.id
+    // The answer is written in this turn: it comes before all events.
+    setImmediate(subscription.begin)
+    const { id, cursor, gap } = subscription
+    return { subscription: id, cursor, gap }
   }
 
   unsubscribe(id: string): void {
@@ -281,6 +290,7 @@ export class Session implements RouteSession {
     this.abort(clientGone())
     for (const subscription of this.#subscriptions.values()) subscription.dispose()
     this.#subscriptions.clear()
+    for (const listener of this.#endListeners.splice(0)) listener()
     this.#context.streams.endSession(this.id)
     this.#connection.dispose()
     // The library keeps this listener in a list that V8 may hold for old: the session would be garbage of the slow kind.

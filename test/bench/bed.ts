@@ -34,8 +34,6 @@ export interface BenchLoop {
 /** What is measured: a workspace with a daemon, one running loop, and podman itself. */
 export class Bed implements AsyncDisposable {
   readonly workspace: TestWorkspace
-  /** The daemon, on one connection. */
-  readonly client: LoopatClient
   /** The one loop that runs. */
   readonly loop: BenchLoop
   /** podman's service, the one that the daemon uses. */
@@ -49,12 +47,13 @@ export class Bed implements AsyncDisposable {
   /** Each way to use podman's command line, the one through the same service first. */
   readonly podmans: readonly PodmanCommand[]
   #known = 1
+  #client: LoopatClient
 
   private constructor(
     parts: Pick<Bed, 'workspace' | 'client' | 'loop' | 'api' | 'podmanSocket' | 'env' | 'runtime' | 'podmans'>,
   ) {
     this.workspace = parts.workspace
-    this.client = parts.client
+    this.#client = parts.client
     this.loop = parts.loop
     this.api = parts.api
     this.podmanSocket = parts.podmanSocket
@@ -106,6 +105,44 @@ export class Bed implements AsyncDisposable {
     }
   }
 
+  /** The daemon, on one connection. */
+  get client(): LoopatClient {
+    return this.#client
+  }
+
+  /** Connects anew, to a daemon that was restarted. */
+  async reconnect(): Promise<void> {
+    await this.#client.close()
+    this.#client = await connect({ socket: this.workspace.socket })
+  }
+
+  /** Makes loops that run. @returns them, and removes them */
+  async makeRunning(
+    count: number,
+  ): Promise<{ readonly loops: readonly BenchLoop[]; readonly end: () => Promise<void> }> {
+    const loops: BenchLoop[] = []
+    const end = async () => {
+      await eachOf(loops, ({ id }) => this.client.loop.remove({ loop: id, force: true }))
+    }
+    while (loops.length < count) {
+      const { loop } = await this.client.loop.create({})
+      loops.push({ id: loop.id, container: `loopat-${this.workspace.name}-${loop.id}` })
+    }
+    return { loops, end }
+  }
+
+  /** Has so many of the known loops run. @returns puts things back */
+  async run(count: number): Promise<() => Promise<void>> {
+    const { loops } = await this.client.loop.list({})
+    const others = loops.filter(({ id }) => id !== this.loop.id).slice(0, Math.max(0, count - 1))
+    for (const { id } of others) await this.client.loop.start({ loop: id })
+    if (count === 0) await this.client.loop.stop({ loop: this.loop.id })
+    return async () => {
+      for (const { id } of others) await this.client.loop.stop({ loop: id, graceSeconds: 0 })
+      await this.client.loop.start({ loop: this.loop.id })
+    }
+  }
+
   /** A command line of loopctl. */
   loopctl(...args: string[]): Command {
     return { program: this.workspace.program, args, env: this.env }
@@ -153,12 +190,17 @@ export class Bed implements AsyncDisposable {
 
   async #removeLoops(): Promise<void> {
     const { loops } = await this.client.loop.list({})
-    const remove = async () => {
-      for (let loop = loops.pop(); loop !== undefined; loop = loops.pop())
-        await this.client.loop.remove({ loop: loop.id, force: true })
-    }
-    await Promise.all(Array.from({ length: PARALLEL }, remove))
+    await eachOf(loops, ({ id }) => this.client.loop.remove({ loop: id, force: true }))
   }
+}
+
+/** Does something to each of them, to few at the same time. */
+export async function eachOf<T>(all: readonly T[], work: (one: T) => Promise<unknown>): Promise<void> {
+  const queue = all.values()
+  const worker = async () => {
+    for (const one of queue) await work(one)
+  }
+  await Promise.all(Array.from({ length: PARALLEL }, worker))
 }
 
 /** Which Node.js the launcher of loopctl picks: asked from a loopctl that runs, so that no rule is written twice. */

@@ -9,6 +9,12 @@ import { cpuMs, end } from './process.ts'
 const group = 'daemon'
 /** For how long idle processes are watched, in milliseconds. */
 const IDLE_MS = 3000
+/** How many loops are known, and run. */
+const SCENES = [
+  { known: 10, running: 0 },
+  { known: 100, running: 10 },
+  { known: 1000, running: 30 },
+] as const
 /** Requests in one sample of processor time, which is counted in hundredths of a second. */
 const REQUESTS = 400
 
@@ -24,6 +30,17 @@ async function watched(bed: Bed) {
     { label: 'node, idle', pid: idle.pid ?? 0 },
   ]
   return { processes, end: () => end(idle) }
+}
+
+/** Has so many loops run while something is measured. */
+async function whileRunning(bed: Bed, count: number, prepare: (bed: Bed) => Promise<Contest>): Promise<Contest> {
+  const restore = await bed.run(count)
+  const contest = await prepare(bed)
+  const end = async () => {
+    await contest.end?.()
+    await restore()
+  }
+  return { ...contest, end }
 }
 
 /** Memory that is resident. */
@@ -63,8 +80,12 @@ async function requestCpu(bed: Bed): Promise<Contest> {
 }
 
 /** What the daemon costs the machine. */
-export const footprint: readonly RowPlan[] = [10, 100].flatMap((known): RowPlan[] => [
-  { group, name: `memory, ${known} known`, unit: 'MiB', rounds: 3, known, prepare: memory },
-  { group, name: `idle CPU, ${known} known`, unit: '% cpu', rounds: 2, known, prepare: idleCpu },
-  { group, name: `CPU of loop/list, ${known} known`, unit: 'ms', rounds: 3, known, prepare: requestCpu },
-])
+export const footprint: readonly RowPlan[] = SCENES.flatMap(({ known, running }): RowPlan[] => {
+  const scene = `${known} known, ${running} running`
+  const within = (prepare: (bed: Bed) => Promise<Contest>) => (bed: Bed) => whileRunning(bed, running, prepare)
+  return [
+    { group, name: `memory, ${scene}`, unit: 'MiB', rounds: 3, known, prepare: within(memory) },
+    { group, name: `idle CPU, ${scene}`, unit: '% cpu', rounds: 2, known, prepare: within(idleCpu) },
+    { group, name: `CPU of loop/list, ${known} known`, unit: 'ms', rounds: 3, known, prepare: requestCpu },
+  ]
+})

@@ -114,7 +114,7 @@ describe('LoopatClient', () => {
 })
 
 describe('events', () => {
-  const changed = (id: string) => ({ loop: loopInfo(id), removed: false })
+  const changed = (id: string) => ({ loop: loopInfo(id), removed: false, cause: null })
 
   it('should be read in order, and none missed from the moment of the subscription', async () => {
     await using server = await startServer()
@@ -129,6 +129,24 @@ describe('events', () => {
     }
     expect(seen).toEqual(['a', 'b', 'c'])
     expect(await events.next()).toEqual({ value: undefined, done: true })
+  })
+
+  it('should go on where a reader was, and tell what is lost', async () => {
+    await using server = await startServer()
+    await using client = await server.client()
+    const first = await client.event.subscribe()
+    expect(first.gap).toBeNull()
+    for (const id of ['a', 'b', 'c']) server.hub.publish('loop/changed', changed(id), { loopId: id })
+    const { value: seen } = await first.next()
+    await first.close()
+    await using again = await client.event.subscribe({ since: seen?.cursor })
+    expect([await again.next(), await again.next()]).toMatchObject([
+      { value: { loop: { id: 'b' } } },
+      { value: { loop: { id: 'c' } } },
+    ])
+    await using other = await client.event.subscribe({ since: '00000000:1' })
+    expect(other.gap).toEqual({ missed: null, reason: 'daemon-restarted' })
+    expect(other.cursor).toMatch(/:3$/)
   })
 
   it('should keep subscriptions apart, and end them on the daemon', async () => {

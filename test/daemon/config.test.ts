@@ -2,7 +2,7 @@ import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
 import { homedir, tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { parseConfig, readConfig } from '../../daemon/config.ts'
+import { parseConfig, parseIdleMs, readConfig } from '../../daemon/config.ts'
 
 describe('config.toml', () => {
   let directory: string
@@ -53,6 +53,10 @@ describe('config.toml', () => {
     ['a mount with a mode', '[[mounts]]\nsrc="/x"\ndst="/y"\nmode = "rw"\n', ':4: unknown key mounts.0.mode'],
     ['bad syntax', '[daemon]\nstop_loops = yes\n', ':2: '],
     ['a relative path', '[git]\nkey = "id"\n', ':2: git.key: must be an absolute path'],
+    ['a window of nothing', '[idle]\nafter = "0m"\n', ':2: idle.after: must be a length of time'],
+    ['a window without a unit', '[idle]\nafter = "10"\n', ':2: idle.after: must be a length of time'],
+    ['a window that is a number', '[idle]\nafter = 10\n', ':2: idle.after: '],
+    ['a window beyond a year', '[idle]\nafter = "366d"\n', ':2: idle.after: '],
     ['an unqualified image', '[image]\nbase = "debian"\n', ':2: image.base: must be a fully qualified'],
   ])('should refuse %s with file, line and key', (_what, text, message) => {
     expect(refused(text)).toMatchObject({
@@ -61,10 +65,28 @@ describe('config.toml', () => {
     })
   })
 
+  it.each([
+    ['90s', 90_000],
+    ['1h30m', 5_400_000],
+    ['never', 'never'],
+  ])('should read a window: %s', (text, window) => {
+    expect(parseConfig(`[idle]\nafter = "${text}"\n`, 'x').idle.after).toBe(window)
+  })
+
   it('should leave a file that it refuses alone', async () => {
     const path = join(directory, 'bad.toml')
     await writeFile(path, 'nonsense')
     await expect(readConfig(path)).rejects.toMatchObject({ code: 'config_invalid' })
     expect(await readFile(path, 'utf8')).toBe('nonsense')
+  })
+})
+
+describe('LOOPAT_CONTAINER_IDLE_MS', () => {
+  it('should be milliseconds', () => {
+    expect([undefined, '', '1500'].map(parseIdleMs)).toEqual([undefined, undefined, 1500])
+  })
+
+  it.each(['0', '-5', '10x', '1.5', 'never', '99', '1e5', '99999999999999'])('should be refused: %s', (text) => {
+    expect(() => parseIdleMs(text)).toThrow(`LOOPAT_CONTAINER_IDLE_MS must be 100 to 31536000000 milliseconds`)
   })
 })

@@ -67,6 +67,16 @@ export function stubServices(own: { readonly [R in keyof Services]?: Partial<Ser
     daemon: { shutdown: unexpected, status: unexpected, ...own.daemon },
     doctor: { run: async () => ({ ready: true, checks: [] }), ...own.doctor },
     exec: { run: unexpected, ...own.exec },
+    idle: {
+      acquire: unexpected,
+      hold: unexpected,
+      list: unexpected,
+      release: unexpected,
+      renew: unexpected,
+      set: unexpected,
+      why: unexpected,
+      ...own.idle,
+    },
     image: { build: unexpected, status: unexpected, ...own.image },
     job: {
       get: unexpected,

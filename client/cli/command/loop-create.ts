@@ -5,6 +5,7 @@ import type { Command } from 'commander'
 import { addContainerOptions, type ContainerOptions, containerParams } from '../container-options.ts'
 import type { Context } from '../context.ts'
 import { UsageError } from '../exit.ts'
+import { interactive } from '../interactive.ts'
 import { SHORT_ID } from '../loop-table.ts'
 
 interface Options extends ContainerOptions {
@@ -35,7 +36,7 @@ export function configure(command: Command, context: Context): void {
 }
 
 async function create(words: readonly string[], options: Options, context: Context): Promise<void> {
-  const params = createParams(words, options, context.cwd)
+  const params = { ...createParams(words, options, context.cwd), ...interactive(context) }
   const { loop } = await context.withClient((client) =>
     client.loop.create(params, {
       signal: context.signal,

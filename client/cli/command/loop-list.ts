@@ -19,10 +19,14 @@ export function configure(command: Command, context: Context): void {
 
 async function list({ all, archived, json }: Options, context: Context): Promise<void> {
   const which = archived ? 'only' : all ? 'include' : 'exclude'
-  const { loops } = await context.withClient((client) =>
-    client.loop.list({ archived: which }, { signal: context.signal }),
+  const [{ loops }, idle] = await context.withClient((client) =>
+    Promise.all([
+      client.loop.list({ archived: which }, { signal: context.signal }),
+      client.idle.list({ signal: context.signal }),
+    ]),
   )
-  if (json) context.output.json(loops)
-  else if (loops.length > 0) context.output.text(await loopTable(loops, context))
+  const sleep = new Map(idle.loops.map(({ id, ...rest }) => [id, rest]))
+  if (json) context.output.json(loops.map((loop) => ({ ...loop, idle: sleep.get(loop.id) ?? null })))
+  else if (loops.length > 0) context.output.text(await loopTable(loops, sleep, context))
   else context.output.note(archived ? 'No loop is archived.' : 'No loops. Make one with: loopctl create TITLE')
 }

@@ -1,6 +1,7 @@
 import type { Command } from 'commander'
 import type { Context } from '../context.ts'
 import { forEachLoop } from '../each.ts'
+import { interactive } from '../interactive.ts'
 import { printStarted } from './loop-start.ts'
 
 /** `loopctl restart` */
@@ -15,7 +16,7 @@ async function restart(loops: readonly string[], options: { json?: boolean }, co
   await context.withClient(async (client) => {
     const started = await forEachLoop(context, loops, (loop) =>
       client.loop.restart(
-        { loop },
+        { loop, ...interactive(context) },
         { signal: context.signal, onProgress: (progress) => context.output.progress.update(progress) },
       ),
     )

@@ -2,6 +2,7 @@ import type { ResultOf } from '@loopatd/protocol'
 import type { Command } from 'commander'
 import type { Context } from '../context.ts'
 import { forEachLoop } from '../each.ts'
+import { interactive } from '../interactive.ts'
 
 /** `loopctl start` */
 export function configure(command: Command, context: Context): void {
@@ -15,7 +16,7 @@ async function start(loops: readonly string[], options: { json?: boolean }, cont
   await context.withClient(async (client) => {
     const started = await forEachLoop(context, loops, (loop) =>
       client.loop.start(
-        { loop },
+        { loop, ...interactive(context) },
         { signal: context.signal, onProgress: (progress) => context.output.progress.update(progress) },
       ),
     )

@@ -167,6 +167,17 @@ describe('loopctl exec', () => {
     expect((await host({ input: '' }).run('exec', 'L', 'x')).stderr).toBe('[1/2] building the image\n')
   })
 
+  it.each([true, false])('should say what the loop is for, and whether a person waits: %s', async (isTerminal) => {
+    command(async () => 0)
+    await host({ input: '', tty: { stderr: isTerminal } }).run('exec', 'L', 'make', 'x'.repeat(100))
+    const asked = (wanted: string) => stub.calls.find(({ method }) => method === wanted)?.params
+    expect(asked('loop/start')).toMatchObject({ loop: 'L', use: `exec: make ${'x'.repeat(69)}` })
+    for (const method of ['loop/start', 'exec/run']) {
+      const { interactive } = asked(method) as { interactive?: boolean }
+      expect(interactive).toBe(isTerminal ? true : undefined)
+    }
+  })
+
   it('should not start a stopped loop when told not to', async () => {
     stub.on('exec/run', (params) => {
       expect(params).toMatchObject({ start: false })

@@ -42,6 +42,14 @@ describe('completion', () => {
       ['status', 'start', 'stop', 'restart', 'install', 'uninstall', 'logs', 'help'],
     ],
     [['daemon', 'l'], ['logs']],
+    [
+      ['idle', ''],
+      ['why', 'set', 'hold', 'release', 'help'],
+    ],
+    [
+      ['idle', 'why', ''],
+      ['one', 'two'],
+    ],
     [['daemon', 'logs', '--f'], ['--follow']],
     [
       ['ls', '--a'],

@@ -123,6 +123,7 @@ class Stub implements StubDaemon {
       workspace: 'stub',
       capabilities: ['loop/get', 'loop/list'],
     }))
+    this.on('idle/list', () => ({ loops: [] }))
     this.on('stream/open', () => {
       const stream = `s${this.#streams.size}`
       this.#streams.set(stream, new Promise((resolve) => this.#waiting.set(stream, resolve)))

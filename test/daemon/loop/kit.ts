@@ -6,6 +6,8 @@ import { join } from 'node:path'
 import { type CheckedParamsOf, type LoopInfo, METHODS, type ParamsOf, type Progress } from '@loopatd/protocol'
 import type { CloneRequest, CloneResult, RepoAccess, UnpromotedWork } from '../../../daemon/git/repo-access.ts'
 import type { RunInLoop } from '../../../daemon/git/run-in-loop.ts'
+import { IdleFiles } from '../../../daemon/idle/idle-file.ts'
+import { IdleService, type IdleServiceOptions } from '../../../daemon/idle/idle-service.ts'
 import { LeaseRegister } from '../../../daemon/idle/lease.ts'
 import { writeFileAtomic } from '../../../daemon/lib/atomic-file.ts'
 import { type Clock, systemClock } from '../../../daemon/lib/clock.ts'
@@ -16,6 +18,7 @@ import { LoopService } from '../../../daemon/loop/loop-service.ts'
 import { LoopStore, type StoreFiles } from '../../../daemon/loop/loop-store.ts'
 import type { LoopMounts } from '../../../daemon/loop/mount-fact.ts'
 import { MountGuard, protectedPlaces } from '../../../daemon/loop/mount-guard.ts'
+import { GatedAdmission } from '../../../daemon/loop/start-admission.ts'
 import { VaultStore } from '../../../daemon/vault/vault-store.ts'
 import { FakeEngine } from '../../fake/engine.ts'
 
@@ -161,6 +164,10 @@ export interface WorkshopOptions {
   readonly removeAsRoot?: (path: string) => Promise<void>
   /** Whether the engine is down, or its clean-up fails, so that nobody waits for it. */
   readonly isDown?: boolean
+  /** How loops sleep; default: not before half an hour. */
+  readonly idle?: Partial<Pick<IdleServiceOptions, 'windows' | 'boot' | 'maxRunning'>>
+  /** How many loops may start at the same time; default: any number. */
+  readonly places?: number
   /** Is told of every change, too. */
   readonly onChange?: (change: LoopChange) => void
 }
@@ -175,6 +182,7 @@ export class Workshop implements AsyncDisposable {
   readonly leases: LeaseRegister
   readonly store: LoopStore
   readonly service: LoopService
+  readonly idle: IdleService
   readonly changes: LoopChange[] = []
   readonly lines: LogLine[] = []
   readonly #ownsEngine: boolean
@@ -196,6 +204,20 @@ export class Workshop implements AsyncDisposable {
       removeAsRoot: options.removeAsRoot ?? (() => Promise.reject(new Error('nobody is root here'))),
       ...(options.files === undefined ? {} : { files: options.files }),
     })
+    this.idle = new IdleService({
+      leases: this.leases,
+      files: new IdleFiles(directory),
+      loops: {
+        look: (ref, signal) => this.service.look(ref, signal),
+        list: (params, signal) => this.service.list(params, signal),
+        sleep: (id, request, signal) => this.service.sleep(id, request, signal),
+      },
+      clock,
+      log,
+      boot: 'boot-1',
+      windows: { environment: undefined, config: undefined },
+      ...options.idle,
+    })
     this.service = new LoopService({
       engine: this.engine,
       store: this.store,
@@ -203,6 +225,10 @@ export class Workshop implements AsyncDisposable {
       repos: this.repos,
       vaults: this.vaults,
       leases: this.leases,
+      admission: new GatedAdmission({
+        places: options.places ?? 1000,
+        makeRoom: (starting, onProgress, signal) => this.idle.makeRoom(starting, onProgress, signal),
+      }),
       clock,
       log,
       paths: { home, loops: directory, control: join(home, 'runtime', 'control') },
@@ -212,8 +238,10 @@ export class Workshop implements AsyncDisposable {
       homeIsNew: options.homeIsNew ?? false,
       onChange: (change) => {
         this.changes.push(change)
+        this.idle.changed(change)
         options.onChange?.(change)
       },
+      onContainer: (id, run) => this.idle.container(id, run),
     })
   }
 
@@ -221,7 +249,9 @@ export class Workshop implements AsyncDisposable {
     const home = options.home ?? (await mkdtemp(join(tmpdir(), 'loopat-loop-')))
     await mkdir(join(home, 'loops'), { recursive: true })
     const workshop = new Workshop(home, options)
+    await workshop.idle.open()
     await workshop.service.open()
+    workshop.idle.begin()
     if (options.isDown !== true) await until(() => workshop.engine.faults.calls.includes('image.cleanUp'))
     workshop.engine.faults.clearCalls()
     return workshop
@@ -229,6 +259,7 @@ export class Workshop implements AsyncDisposable {
 
   /** Ends the service as a crash of the daemon does: engine and home stay. */
   async leave(): Promise<void> {
+    await this.idle[Symbol.asyncDispose]()
     await this.service[Symbol.asyncDispose]()
   }
 

@@ -2,6 +2,7 @@ import { LoopatError } from '@loopatd/protocol'
 import { describe, expect, it, vi } from 'vitest'
 import { EngineError } from '../../../daemon/engine/engine.ts'
 import { deferred } from '../../../daemon/lib/deferred.ts'
+import type { Services } from '../../../daemon/server/services.ts'
 import { frameText } from '../../harness/peer.ts'
 import { loopInfo, startServer } from '../../harness/peer-server.ts'
 
@@ -76,6 +77,9 @@ describe('params', () => {
     ['loop/list: archived must be "exclude" or "include" or "only"', 'loop/list', { archived: 'no' }],
     ['loop/stop: graceSeconds must be a whole number', 'loop/stop', { loop: 'x', graceSeconds: 1.5 }],
     ['loop/stop: graceSeconds must be at most 600', 'loop/stop', { loop: 'x', graceSeconds: 601 }],
+    ['idle/set: after must be at least 100', 'idle/set', { loop: 'x', after: 0 }],
+    ['idle/hold: forMs must be at least 1000', 'idle/hold', { loop: 'x', forMs: -1 }],
+    ['idle/acquire: reason must not contain control characters', 'idle/acquire', { loop: 'x', reason: 'a\u0007' }],
     ['loop/rename: params name or title must be given', 'loop/rename', { loop: 'x' }],
     ['exec/run: command[1] must not contain NUL', 'exec/run', { loop: 'x', command: ['a', 'b\0'] }],
     [
@@ -275,6 +279,28 @@ describe('cancellation', () => {
     await peer[Symbol.asyncDispose]()
     expect(await slow.ended).toMatchObject({ code: 'cancelled', message: 'the client went away' })
     await vi.waitFor(() => expect(server.server.connections).toBe(0))
+  })
+})
+
+describe('what belongs to a connection', () => {
+  it('should end with it, however it ends', async () => {
+    const ended: string[] = []
+    const acquire: Services['idle']['acquire'] = async (_params, client) => {
+      client.onEnd(() => ended.push(client.id))
+      const since = '2026-01-01T00:00:00.000Z'
+      return { lease: { id: client.id, owner: 'client', reason: 'x', since, expiresAt: null } }
+    }
+    await using server = await startServer({ idle: { acquire } })
+    const ids: string[] = []
+    for (const end of ['close', 'destroy'] as const) {
+      await using peer = await server.initialized()
+      const { result } = await peer.request('idle/acquire', { loop: 'x', reason: 'x' })
+      ids.push((result as { lease: { id: string } }).lease.id)
+      if (end === 'destroy') peer.socket.destroy()
+      else peer.socket.end()
+      await vi.waitFor(() => expect(ended).toEqual(ids))
+    }
+    expect(new Set(ids).size).toBe(2)
   })
 })
 

@@ -85,25 +85,52 @@ describe('loopctl ls', () => {
       branch: null,
       title: 'x\x1b[2J',
     }),
-    loopInfo({ name: 'bad', state: 'broken', createdAt: null, title: '', reason: 'meta.json is no JSON' }),
+    loopInfo({
+      id: '11111112-2222-4333-8444-555555555555',
+      name: 'bad',
+      state: 'broken',
+      createdAt: null,
+      title: '',
+      reason: 'meta.json is no JSON',
+    }),
   ]
-  beforeEach(() => stub.on('loop/list', () => ({ loops })))
+  const idle = {
+    leases: 0,
+    after: { window: 1_800_000, from: 'default' },
+    next: { action: 'sleep', at: '2026-01-02T03:16:05.000Z' },
+  }
+  beforeEach(() => {
+    stub.on('loop/list', () => ({ loops }))
+    stub.on('idle/list', () => ({ loops: [{ id: loopInfo().id, ...idle }] }))
+  })
 
   it('should be a table that loop data cannot break', async () => {
     const { stdout } = await loopctl('ls')
     expect(stdout).toBe(
       [
-        'NAME       STATE    ID        AGE  BRANCH                 TITLE',
-        'fix-login  running  11111111  2h   loop/fix-login-111111  Fix login',
-        'other      stopped  99999999  2h   -                      x\\x1b[2J',
-        'bad        broken   11111111  -    loop/fix-login-111111   (meta.json is no JSON)',
+        'NAME       STATE    ID        AGE  IDLE           BRANCH                 TITLE',
+        'fix-login  running  11111111  2h   sleeps in 12m  loop/fix-login-111111  Fix login',
+        'other      stopped  99999999  2h   -              -                      x\\x1b[2J',
+        'bad        broken   11111112  -    -              loop/fix-login-111111   (meta.json is no JSON)',
         '',
       ].join('\n'),
     )
   })
 
   it('should be an array with --json', async () => {
-    expect(JSON.parse((await loopctl('ls', '--json')).stdout)).toEqual(loops)
+    const [first, ...others] = loops.map((loop) => ({ ...loop, idle: null as object | null }))
+    expect(JSON.parse((await loopctl('ls', '--json')).stdout)).toEqual([{ ...first, idle }, ...others])
+  })
+
+  it.each([
+    [{ leases: 1, next: { action: 'stay-awake', at: null } }, '1 lease'],
+    [{ leases: 3, next: { action: 'stay-awake', at: null } }, '3 leases'],
+    [{ leases: 0, next: { action: 'stay-awake', at: null } }, 'never'],
+    [{ leases: 0, next: { action: 'sleep', at: '2026-01-02T03:00:00.000Z' } }, 'sleeps in 0s'],
+    [{ leases: 1, next: { action: 'asleep', at: null } }, '-'],
+  ])('should say when a loop sleeps: %j', async (over, text) => {
+    stub.on('idle/list', () => ({ loops: [{ id: loopInfo().id, ...idle, ...over }] }))
+    expect((await loopctl('ls')).stdout).toMatch(new RegExp(`^fix-login +running +11111111 +2h +${text} +loop/`, 'm'))
   })
 
   it('should have colour on a terminal only, and not with NO_COLOR', async () => {
@@ -118,7 +145,7 @@ describe('loopctl ls', () => {
     [['ls', '--archived'], 'only'],
   ])('should ask for the right loops: %j', async (argv, archived) => {
     await loopctl(...argv)
-    expect(asked()).toEqual([{ method: 'loop/list', params: { archived } }])
+    expect(asked()).toContainEqual({ method: 'loop/list', params: { archived } })
   })
 
   it('should leave stdout empty when there is no loop', async () => {

@@ -1,0 +1,162 @@
+import { setTimeout as sleep } from 'node:timers/promises'
+import { connect, type LoopatEvent } from '@loopatd/client'
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import type { ResultOf } from '../../protocol/contract.ts'
+import type { LoopInfo } from '../../protocol/loop.ts'
+import { TestTerminal } from '../harness/pty.ts'
+import { eventually, makeWorkspace, type TestWorkspace } from '../harness/workspace.ts'
+
+/** The window of the loops in these tests, in milliseconds. */
+const WINDOW = 1500
+/** Subscribes, and reads what is there already. */
+async function subscribe({ socket }: TestWorkspace, since?: string) {
+  await using client = await connect({ socket })
+  await using subscription = await client.event.subscribe(since === undefined ? {} : { since })
+  const events: LoopatEvent[] = []
+  const { cursor, gap } = subscription
+  while (since !== undefined && events.at(-1)?.cursor !== cursor) {
+    const { value } = await subscription.next()
+    if (value !== undefined) events.push(value)
+  }
+  return { cursor, gap, events }
+}
+
+/** How long a stop may take when the machine is busy, in milliseconds: a sleep may be late, never early. */
+const STOP = 8000
+
+describe.concurrent('sleep', () => {
+  let workspace: TestWorkspace
+
+  beforeAll(async () => {
+    workspace = await makeWorkspace({ config: 'idle.after = "1h"\n' })
+    await workspace.ok('daemon', 'start')
+  })
+  afterAll(() => workspace[Symbol.asyncDispose]())
+
+  /** A running loop with the short window. */
+  async function make(name: string): Promise<string> {
+    await workspace.ok('create', '--name', name)
+    await setWindow(name, WINDOW)
+    return name
+  }
+
+  async function setWindow(loop: string, after: number | 'never'): Promise<void> {
+    await workspace.ok('rpc', 'idle/set', JSON.stringify({ loop, after }))
+  }
+
+  const state = async (loop: string) => (await workspace.json<LoopInfo>('show', loop)).state
+  const why = (loop: string) => workspace.json<ResultOf<'idle/why'>>('idle', 'why', loop)
+  const asleep = (loop: string) => eventually(`${loop} sleeps`, async () => (await state(loop)) === 'stopped')
+
+  /** Waits until a loop sleeps, and checks that it was neither early nor late. @param end when its last lease ended */
+  async function sleepsOnTime(loop: string, end: number): Promise<void> {
+    await asleep(loop)
+    const took = performance.now() - end
+    // The lease ended a little before this program knew.
+    expect(took).toBeGreaterThan(WINDOW / 2)
+    expect(took).toBeLessThan(WINDOW + STOP)
+  }
+
+  it('should come when nobody uses a loop, end all that runs inside, keep the rest, and end when it is touched', async () => {
+    const loop = await make('plain')
+    const { container } = await workspace.json<{ container: { id: string } }>('show', loop)
+    await workspace.ok('exec', loop, 'sh', '-c', 'echo kept >~/note; sleep 1000 >/dev/null 2>&1 &')
+    await sleepsOnTime(loop, performance.now())
+    const { code, stderr } = await workspace.loopctl(['exec', '--no-start', loop, 'true'])
+    expect({ code, stderr }).toMatchObject({ code: 125, stderr: expect.stringContaining('is not running') })
+    expect(await state(loop)).toBe('stopped')
+    expect(await workspace.ok('exec', loop, 'sh', '-c', 'cat ~/note; ps | grep -c "[s]leep 1000" || :')).toBe('kept\n0')
+    expect((await workspace.json<{ container: { id: string } }>('show', loop)).container.id).toBe(container.id)
+  })
+
+  it('should wait for commands, however long they take, and say so', async () => {
+    const loop = await make('busy')
+    const running = workspace.loopctl(['exec', loop, 'sh', '-c', `sleep ${(3 * WINDOW) / 1000}; echo done`])
+    await eventually('the command runs', async () => (await why(loop)).leases.length === 1)
+    await sleep(1.2 * WINDOW)
+    expect(await why(loop)).toMatchObject({ leases: [{ owner: 'exec' }], next: { action: 'stay-awake' } })
+    expect(await workspace.ok('ls')).toMatch(/^busy +running .* 1 lease /m)
+    expect(await running).toMatchObject({ code: 0, stdout: 'done\n' })
+    await sleepsOnTime(loop, performance.now())
+  })
+
+  it('should come on time after the only shell was left, a client was killed, and commands failed (A-8)', async () => {
+    const [shell, killed, failed] = await Promise.all([make('shell'), make('killed'), make('failed')])
+    const terminal = new TestTerminal(`'${workspace.program}' shell ${shell}; echo "(code $?)"`, workspace.env)
+    await terminal.expect(/[$#] /)
+    const client = workspace.spawn(['exec', killed, 'sleep', '1000'], { stdio: 'ignore' })
+    await eventually('the command runs', async () => (await why(killed)).leases.length === 1)
+    await sleep(1.2 * WINDOW)
+    expect([await state(shell), await state(killed)]).toEqual(['running', 'running'])
+    terminal.type('exit\r')
+    await terminal.expect(/\(code 0\)/)
+    const left = performance.now()
+    client.kill('SIGKILL')
+    expect((await workspace.loopctl(['exec', failed, 'no-such-program'])).code).toBe(127)
+    expect((await workspace.loopctl(['exec', '-w', '/nowhere', failed, 'true'])).code).not.toBe(0)
+    await Promise.all([sleepsOnTime(shell, left), sleepsOnTime(killed, left), asleep(failed)])
+    terminal.kill()
+  })
+
+  it('should go on where it was when the daemon is killed, with holds and windows, and leak nothing', async () => {
+    await using own = await makeWorkspace({ config: 'idle.after = "1h"\n' })
+    const [idle, used, held, job] = ['idle', 'used', 'held', 'job']
+    for (const name of [idle, used, held, job]) await own.ok('create', '--name', name)
+    await own.ok('idle', 'hold', held, '--for', '1h')
+    await own.ok('job', 'start', job, '--', 'sleep', '1000')
+    for (const loop of [idle, used, held, job])
+      await own.ok('rpc', 'idle/set', JSON.stringify({ loop, after: 3 * WINDOW }))
+    own.spawn(['exec', used, 'sleep', '1000'], { stdio: 'ignore' })
+    const leases = async (loop: string) => (await own.json<ResultOf<'idle/why'>>('idle', 'why', loop)).leases
+    await eventually('the command runs', async () => (await leases(used)).length === 1)
+    const { cursor } = await subscribe(own)
+    process.kill(await own.daemonPid(), 'SIGKILL')
+    await own.ok('daemon', 'start')
+    expect(await leases(held)).toMatchObject([{ owner: 'hold' }])
+    expect(await leases(used)).toEqual([])
+    expect(await leases(job)).toMatchObject([{ owner: 'job', reason: 'sleep 1000' }])
+    const states = async () =>
+      Object.fromEntries((await own.json<LoopInfo[]>('ls')).map((loop) => [loop.name, loop.state]))
+    await eventually('what nobody uses sleeps', async () => {
+      const { idle: first, used: second } = await states()
+      return first === 'stopped' && second === 'stopped'
+    })
+    expect(await states()).toEqual({ idle: 'stopped', used: 'stopped', held: 'running', job: 'running' })
+    const { gap, events } = await subscribe(own, cursor)
+    expect(gap).toEqual({ missed: null, reason: 'daemon-restarted' })
+    const changes = events.flatMap((event) => (event.kind === 'loop/changed' ? [event] : []))
+    const slept = changes.filter(({ loop }) => loop.name === used && loop.state === 'stopped')
+    expect(slept).toMatchObject([{ cause: { by: 'idle' } }])
+  })
+
+  it('should make room when more loops start than may run, and let all of them start', async () => {
+    await using own = await makeWorkspace({ config: '[idle]\nmax_running = 2\nparallel_starts = 1\n' })
+    const names = ['m1', 'm2', 'm3', 'm4']
+    for (const name of names) await own.ok('create', '--name', name, '--no-start')
+    const started = await own.loopctl(['start', ...names])
+    expect(started).toMatchObject({ code: 0, stdout: names.map((name) => `${name}\n`).join('') })
+    expect(started.stderr).toContain('in the queue')
+    const running = async () => (await own.json<LoopInfo[]>('ls')).filter(({ state: is }) => is === 'running').length
+    await eventually('two of them sleep', async () => (await running()) === 2)
+    const { stdout } = await own.loopctl(['exec', 'm1', 'echo', 'awake'])
+    expect(stdout).toBe('awake\n')
+  })
+
+  it('should wait for a hold and for a client that is connected', async () => {
+    const [held, watched] = ['held', 'watched']
+    for (const loop of [held, watched]) await workspace.ok('create', '--name', loop)
+    const hold = await workspace.ok('idle', 'hold', held, '--for', '1h', '--reason', 'a long test')
+    const client = await connect({ socket: workspace.socket })
+    await client.idle.acquire({ loop: watched, reason: 'an editor' })
+    expect((await why(watched)).leases).toMatchObject([{ owner: 'client', reason: 'an editor' }])
+    for (const loop of [held, watched]) await setWindow(loop, WINDOW)
+    await sleep(1.5 * WINDOW)
+    expect((await why(held)).leases).toMatchObject([{ id: hold, owner: 'hold', reason: 'a long test' }])
+    expect([await state(held), await state(watched)]).toEqual(['running', 'running'])
+    const end = performance.now()
+    await client.close()
+    await workspace.ok('idle', 'release', held)
+    await Promise.all([sleepsOnTime(held, end), sleepsOnTime(watched, end)])
+    expect((await workspace.loopctl(['idle', 'release', held])).code).toBe(3)
+  })
+})
