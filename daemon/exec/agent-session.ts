@@ -1,7 +1,8 @@
 import { randomBytes } from 'node:crypto'
-import { readdir, readFile, readlink } from 'node:fs/promises'
+import { readFile } from 'node:fs/promises'
 import type { ExecSignal } from '../engine/engine.ts'
 import { errorCode } from '../lib/error-code.ts'
+import { type ContainerProcess, processesOf, unlessGone } from './container-process.ts'
 
 /** Variable of every command that its children inherit, wherever they go: by it they are found again. */
 export const EXEC_MARK = 'LOOPAT_EXEC'
@@ -107,14 +108,6 @@ export async function killByArgument(argument: string, containerPid: number): Pr
   }
 }
 
-interface Found {
-  readonly pid: number
-  readonly parent: number
-  readonly group: number
-  readonly session: number
-  readonly containerPid: number
-}
-
 /** Host pids of what is in the process group of the session's first process. */
 async function groupOf({ id, containerPid }: Session): Promise<number[]> {
   return (await processesOf([containerPid])).filter(({ group, session }) => session === id && group === id).map(pidOf)
@@ -132,21 +125,6 @@ async function membersOf({ id, containerPid, mark }: Session): Promise<number[]>
   return [...members]
 }
 
-/** All processes of containers. */
-async function processesOf(containerPids: readonly number[]): Promise<Found[]> {
-  const namespaces = new Map<string | undefined, number>()
-  for (const pid of containerPids) namespaces.set(await namespaceOf(pid), pid)
-  namespaces.delete(undefined)
-  const processes: Found[] = []
-  for (const name of namespaces.size === 0 ? [] : await readdir('/proc')) {
-    if (!/^\d+$/.test(name)) continue
-    const found = await look(Number(name))
-    const containerPid = found && namespaces.get(await namespaceOf(found.pid))
-    if (found !== undefined && containerPid !== undefined) processes.push({ ...found, containerPid })
-  }
-  return processes
-}
-
 async function isMarked(pid: number, mark: string): Promise<boolean> {
   return (await markOf(pid)) === mark
 }
@@ -158,34 +136,8 @@ async function markOf(pid: number): Promise<string | undefined> {
   return entry?.slice(prefix.length)
 }
 
-function pidOf({ pid }: Found): number {
+function pidOf({ pid }: ContainerProcess): number {
   return pid
-}
-
-/** A process inside some container; undefined for those of the host, and for those that have ended. */
-async function look(pid: number): Promise<Omit<Found, 'containerPid'> | undefined> {
-  const text = await unlessGone(readFile(`/proc/${pid}/status`, 'utf8'))
-  if (text === undefined || /^State:\s+[ZX]/m.test(text)) return undefined
-  const inside = (field: string) => {
-    const numbers = new RegExp(`^${field}:((?:\\s+\\d+)+)$`, 'm').exec(text)?.[1]?.trim().split(/\s+/) ?? []
-    return numbers.length < 2 ? undefined : Number(numbers.at(-1))
-  }
-  const [group, session] = [inside('NSpgid'), inside('NSsid')]
-  const parent = Number(/^PPid:\s+(\d+)$/m.exec(text)?.[1])
-  return group === undefined || session === undefined ? undefined : { pid, parent, group, session }
-}
-
-function namespaceOf(pid: number): Promise<string | undefined> {
-  return unlessGone(readlink(`/proc/${pid}/ns/pid`))
-}
-
-async function unlessGone<T>(reading: Promise<T>): Promise<T | undefined> {
-  try {
-    return await reading
-  } catch (error) {
-    if (['ENOENT', 'ESRCH', 'EACCES', 'EPERM'].includes(errorCode(error) ?? '')) return undefined
-    throw error
-  }
 }
 
 function send(pid: number, signal: ExecSignal): boolean {
