@@ -2,6 +2,7 @@ import { randomBytes } from 'node:crypto'
 import { readdir, rm } from 'node:fs/promises'
 import { Socket } from 'node:net'
 import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { errorCode } from '../lib/error-code.ts'
 import type { Logger } from '../log.ts'
 import { AgentRoom, type AgentRun, makeRoom, SLOT_COUNT } from './agent-room.ts'
@@ -17,6 +18,9 @@ const CROWD_ROOMS = 2
 const GROW_MS = 30
 /** The same, after which those who wait are left to the engine. */
 const PATIENCE_MS = 300
+/** For so many milliseconds the first command waits for an agent that is on its way, and looks for it each so often. */
+const EXPECTED_MS = 100
+const EXPECTED_LOOK_MS = 4
 /** Milliseconds after which a room that nobody uses is removed, and its shells with it. */
 const IDLE_MS = 60_000
 /** Rooms full of nonsense after which the loop is left to the engine until its next start. */
@@ -49,6 +53,7 @@ export class LoopAgent {
   #adopted: Promise<void> | undefined
   #greeting: Promise<void> | undefined
   #lastTurn = 0
+  #expectedUntil: number | undefined
   /** Rooms that were given up because of nonsense. */
   #strikes = 0
   #look: NodeJS.Timeout | undefined
@@ -70,7 +75,7 @@ export class LoopAgent {
     await this.#adopted
     const run = this.#waiting.length === 0 ? this.#tryRooms(spec) : undefined
     if (run !== undefined) return run
-    if (this.#isAlone() && !(await this.#greet())) return undefined
+    if (this.#isAlone() && !(await this.#meet(signal))) return undefined
     return await this.#wait(spec, signal)
   }
 
@@ -165,6 +170,17 @@ export class LoopAgent {
       if (errorCode(err) === undefined) throw err
       this.#options.log.warn({ control: this.#options.control, err }, `a loop: cannot ${what}`)
     })
+  }
+
+  /** As {@link #greet}; one that was started with its loop just now may still be on its way. */
+  async #meet(signal: AbortSignal): Promise<boolean> {
+    this.#expectedUntil ??= performance.now() + EXPECTED_MS
+    while (!(await this.#greet())) {
+      if (performance.now() > this.#expectedUntil || this.#isClosed) return false
+      await sleep(EXPECTED_LOOK_MS)
+      signal.throwIfAborted()
+    }
+    return true
   }
 
   /** Gives the agent, when it waits for one, another room. @returns whether it got one */

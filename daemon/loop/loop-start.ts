@@ -1,5 +1,5 @@
 import { isLoopatError, LoopatError, type LoopCause } from '@loopatd/protocol'
-import type { ContainerDetails } from '../engine/engine.ts'
+import { type ContainerDetails, isEngineError } from '../engine/engine.ts'
 import type { OnProgress } from '../lib/progress.ts'
 import { bringUp } from './loop-bring-up.ts'
 import {
@@ -167,9 +167,25 @@ async function carryOut(
     context.log.warn({ loop: meta.id, reason: plan.reason }, 'a container is made anew')
     onProgress({ message: `Making the container anew: ${plan.reason}` })
   }
-  const reason = await bringUp(context, { meta, image, plan, onProgress, signal })
-  if (plan.kind === 'create') return { action: 'created', reason }
-  return { action: reason === null ? 'started' : 'recreated', reason }
+  const common = { meta, image, onProgress, signal }
+  try {
+    const reason = await bringUp(context, { ...common, plan })
+    if (plan.kind === 'create') return { action: 'created', reason }
+    return { action: reason === null ? 'started' : 'recreated', reason }
+  } catch (error) {
+    if (plan.kind !== 'start' || !(await hasVanished(context, id, { error, signal }))) throw error
+    return { action: 'created', reason: await bringUp(context, { ...common, plan: { kind: 'create' } }) }
+  }
+}
+
+/** Reports whether a start failed because its container was removed a moment ago: the event of that is still to come. */
+async function hasVanished(
+  { cache }: LoopContext,
+  id: string,
+  { error, signal }: { error: unknown; signal: AbortSignal },
+): Promise<boolean> {
+  const cause = isLoopatError(error) ? error.cause : error
+  return isEngineError(cause, 'not_found') && (await cache.inspect(id, signal)) === undefined
 }
 
 async function imageOf({ images }: LoopContext, { image }: Meta, onProgress: OnProgress, signal: AbortSignal) {
