@@ -241,7 +241,6 @@ function buildRooms(ground: Ground, hub: EventHub) {
   const idle: IdleService = buildIdle(ground, leases, () => loop)
   const marks = new CommandMarks()
   const agents = new AgentService({
-    engine,
     clock,
     marks,
     log: log.child({ room: 'exec' }),

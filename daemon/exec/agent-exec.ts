@@ -22,7 +22,7 @@ export interface AgentExecParts {
   /** Value of its {@link EXEC_MARK}. */
   readonly mark: string | undefined
   /** Host pid of the container's first process, 0 when it does not run. */
-  readonly containerPid: () => Promise<number>
+  readonly containerPid: () => number
   readonly clock: Clock
   readonly buffers: ReadBuffers
 }
@@ -76,11 +76,12 @@ export class AgentExec implements EngineExec {
 
   /**
    * Kills the shell that was to become the command, whether it has or not.
-   * @throws EngineError when it is not known where it is
+   * @returns false when it is not known where that is
    */
-  async killShell(): Promise<void> {
-    const containerPid = await this.#parts.containerPid()
+  async killShell(): Promise<boolean> {
+    const containerPid = this.#parts.containerPid()
     if (containerPid > 0) await killByArgument(this.#parts.run.shell, containerPid)
+    return containerPid > 0
   }
 
   close(): void {
@@ -124,7 +125,7 @@ export class AgentExec implements EngineExec {
   async #session(): Promise<Session | undefined> {
     const id = await this.#parts.run.started
     if (id === undefined) return undefined
-    const containerPid = await this.#parts.containerPid()
+    const containerPid = this.#parts.containerPid()
     return containerPid > 0 ? { id, containerPid, mark: this.#parts.mark } : undefined
   }
 }

@@ -1,7 +1,7 @@
 import { copyFile, rename, rm } from 'node:fs/promises'
 import { Socket } from 'node:net'
 import { join } from 'node:path'
-import type { ContainerEngine, EngineExec } from '../engine/engine.ts'
+import type { EngineExec } from '../engine/engine.ts'
 import { EngineError, isEngineError } from '../engine/engine.ts'
 import { abortable } from '../lib/abort.ts'
 import type { Clock } from '../lib/clock.ts'
@@ -26,7 +26,6 @@ const STUCK = 'a shell in the loop took the command and did not begin it'
 
 /** What the service is made of. */
 export interface AgentServiceOptions {
-  readonly engine: { readonly container: Pick<ContainerEngine, 'inspect'> }
   readonly clock: Clock
   readonly log: Logger
   /** The agent's program on the host. */
@@ -38,7 +37,8 @@ export interface AgentServiceOptions {
 
 /** Where a command runs. */
 export interface AgentPlace {
-  readonly container: string
+  /** Host pid of the container's first process, 0 when it does not run. */
+  readonly containerPid: () => number
   /** Control directory of the loop on the host. */
   readonly control: string
 }
@@ -95,11 +95,10 @@ export class AgentService implements Disposable {
    */
   async exec(place: AgentPlace, spec: AgentSpec, signal: AbortSignal): Promise<EngineExec | undefined> {
     if (!isCarried(spec)) return undefined
-    const { clock, engine, inside, log } = this.#options
-    const { control } = place
+    const { clock, inside, log } = this.#options
+    const { control, containerPid } = place
     const agent = this.#loops.get(control) ?? new LoopAgent({ control, inside, log })
     this.#loops.set(control, agent)
-    const containerPid = async () => (await engine.container.inspect(place.container))?.pid ?? 0
     for (let attempt = 0; attempt < MAX_ATTEMPTS; attempt += 1) {
       const run = await agent.run(spec, signal)
       if (run === undefined) return undefined
@@ -127,7 +126,7 @@ async function begun(exec: AgentExec, run: AgentRun, signal: AbortSignal): Promi
   } catch (error) {
     if (!signal.aborted && !isEngineError(error)) throw error
     const ended = beginning.then(
-      async (isBegun) => void (isBegun && (await exec.kill('SIGKILL'))),
+      async (isBegun) => isBegun && (await exec.kill('SIGKILL')),
       () => exec.killShell(),
     )
     void ended.catch(ignoreEngine).finally(() => exec.close())
@@ -151,9 +150,10 @@ async function beginningOf(exec: AgentExec, run: AgentRun): Promise<boolean> {
     if (performance.now() - since < BEGIN_MS) return
     clearInterval(timer)
     // It had not begun: it would have said so first.
-    exec.killShell().then(run.lose, (cause: unknown) => {
-      stuck.reject(new EngineError('connection_lost', STUCK, { cause }))
-    })
+    exec.killShell().then((isKilled) => {
+      if (isKilled) run.lose()
+      else stuck.reject(new EngineError('connection_lost', STUCK))
+    }, stuck.reject)
   }, LOOK_MS)
   try {
     return await Promise.race([exec.started, stuck.promise])

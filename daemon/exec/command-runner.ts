@@ -1,6 +1,6 @@
 import { setImmediate } from 'node:timers/promises'
 import { LoopatError } from '@loopatd/protocol'
-import { type ContainerEngine, type EngineExec, type ExecSpec, isEngineError } from '../engine/engine.ts'
+import type { ContainerEngine, EngineExec, ExecSpec } from '../engine/engine.ts'
 import type { Clock } from '../lib/clock.ts'
 import { errorCode } from '../lib/error-code.ts'
 import type { AgentService } from './agent-service.ts'
@@ -26,12 +26,12 @@ export interface CommandRequest extends Pick<ExecSpec, 'command' | 'tty' | 'user
 export interface StartedCommand extends AsyncDisposable {
   readonly exec: EngineExec
   /** What it has started, as far as it can be found; undefined when its container does not run any more. */
-  readonly session: () => Promise<Session | undefined>
+  readonly session: () => Session | undefined
 }
 
 /** What the runner is made of. */
 export interface CommandRunnerOptions {
-  readonly engine: { readonly container: Pick<ContainerEngine, 'exec' | 'inspect'> }
+  readonly engine: { readonly container: Pick<ContainerEngine, 'exec'> }
   readonly clock: Clock
   readonly marks: CommandMarks
   /** Agents, which run what they can; without them, and for the rest, the engine does. */
@@ -53,8 +53,8 @@ export class CommandRunner {
   async start(use: LoopUse, request: CommandRequest, signal: AbortSignal): Promise<StartedCommand> {
     const mark = this.#options.marks.next()
     const marked = { ...request, env: { ...request.env, [EXEC_MARK]: mark } }
-    const session = async () => {
-      const containerPid = await this.#containerPid(use)
+    const session = () => {
+      const containerPid = use.containerPid()
       return containerPid > 0 ? { containerPid, mark } : undefined
     }
     const byAgent = await this.#execByAgent(use, marked, signal)
@@ -91,19 +91,9 @@ export class CommandRunner {
     exec.stderr.resume()
     for (const name of ['SIGTERM', 'SIGKILL'] as const) {
       const wasThere = await exec.kill(name)
-      const others = await session()
+      const others = session()
       if (!(others !== undefined && (await signalSession(others, name))) && !wasThere) return
       if (await this.#isGone({ exec, session })) return
-    }
-  }
-
-  /** @returns 0 when it does not run, or the engine does not say */
-  async #containerPid({ container }: LoopUse): Promise<number> {
-    try {
-      return (await this.#options.engine.container.inspect(container))?.pid ?? 0
-    } catch (error) {
-      if (!isEngineError(error)) throw error
-      return 0
     }
   }
 
@@ -121,7 +111,7 @@ export class CommandRunner {
       const isOver = await Promise.race([over.then(() => true), clock.sleep(rest, pause.signal).then(isFalse, isFalse)])
       pause.abort()
       if (!isOver) return false
-      const left = await session()
+      const left = session()
       if (left === undefined || !(await hasSession(left))) return true
       await clock.sleep(Math.min(pauseMs, rest))
     }

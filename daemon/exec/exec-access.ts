@@ -5,6 +5,8 @@ export interface LoopUse {
   readonly loopId: string
   /** Name of its container. */
   readonly container: string
+  /** Host pid of the container's first process, as last known without asking the engine; 0 when it does not run. */
+  readonly containerPid: () => number
   /** Workdir inside. */
   readonly workdir: string
   /** Plain variables of every command in this loop. */

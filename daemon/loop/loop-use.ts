@@ -30,6 +30,8 @@ export interface LoopUse extends Disposable {
   readonly name: string
   /** Name of its container. */
   readonly container: string
+  /** Host pid of the container's first process, as last known without asking the engine; 0 when it does not run. */
+  readonly containerPid: () => number
   /** Path of the workdir inside. */
   readonly workdir: string
   /** Plain variables for every command in it. */
@@ -97,6 +99,7 @@ async function takeRunning(
     loopId: id,
     name: meta.name,
     container: containerName(context.workspace, id),
+    containerPid: () => context.cache.peek(id)?.pid ?? 0,
     workdir: workdirInside(id),
     env: envOf(meta),
     secrets,

@@ -27,7 +27,6 @@ describe.each(SHELLS)('AgentService with %s', (...shell) => {
 
   const makeService = () =>
     new AgentService({
-      engine: { container: { inspect: async () => undefined } },
       clock: systemClock,
       log: memoryLog([]),
       marks: new CommandMarks(),
@@ -46,7 +45,7 @@ describe.each(SHELLS)('AgentService with %s', (...shell) => {
     const whole = { env: {}, stdin: false, cwd: '/', ...spec }
     // The agent may still be on its way.
     for (let attempt = 0; attempt < 100; attempt += 1) {
-      const found = await service.exec({ container: 'c', control }, whole, never)
+      const found = await service.exec({ containerPid: () => 0, control }, whole, never)
       if (found !== undefined) return found
       await sleep(20)
     }
@@ -134,9 +133,9 @@ describe.each(SHELLS)('AgentService with %s', (...shell) => {
   it('should not run what a shell cannot pass on unchanged', async () => {
     expect((await run({ command: ['true'] })).code).toBe(0)
     for (const env of [{ 'a-b': '1' }, { PPID: '1' }, { A: 'x\0y' }]) {
-      expect(await service.exec({ container: 'c', control }, { command: ['true'], env, stdin: false }, never)).toBe(
-        undefined,
-      )
+      expect(
+        await service.exec({ containerPid: () => 0, control }, { command: ['true'], env, stdin: false }, never),
+      ).toBe(undefined)
     }
   })
 
@@ -214,7 +213,7 @@ describe.each(SHELLS)('AgentService with %s', (...shell) => {
         if (lstatSync(path, { throwIfNoEntry: false })?.isFIFO()) writeFileSync(path, 'nonsense\n'.repeat(200))
       }
       await sleep(100)
-      last = await service.exec({ container: 'c', control }, { command: ['true'], env: {}, stdin: false }, never)
+      last = await service.exec({ containerPid: () => 0, control }, { command: ['true'], env: {}, stdin: false }, never)
       if (last === undefined) break
       last.close()
     }

@@ -85,7 +85,8 @@ describe('ExecService', () => {
         held += 1
         end = options.end
         const env = { FROM_LOOP: 'yes' }
-        return { loopId: 'l', container: id, workdir: '/', env, secrets, control, release: () => (held -= 1) }
+        const place = { container: id, containerPid: () => 0, workdir: '/', control }
+        return { loopId: 'l', ...place, env, secrets, release: () => (held -= 1) }
       },
     }
     service = new ExecService({
