@@ -76,8 +76,8 @@ describe('commands without number or end', () => {
     const look = () => trace(workspace, loop.id)
     // Podman watches a command for a while after its end, and shells wait a minute for the next one.
     const isForgotten = async () => {
-      const { watchers, files } = await look()
-      return watchers === 1 && !files.some((name) => name.includes('/room/'))
+      const { watchers, files, descriptors } = await look()
+      return watchers === 1 && ![...files, ...descriptors].some((name) => name.includes('/room/'))
     }
     // What is made once, for the first commands, may stay.
     await runMany(2 * PARALLEL)
