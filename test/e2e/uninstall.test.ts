@@ -2,10 +2,14 @@ import { existsSync } from 'node:fs'
 import { mkdtemp, readFile, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
 import type { LoopInfo, UninstallPlan, UninstallVerdict } from '@loopatd/protocol'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { commonPlaces, filesNamed, homeListing, inspectAll, podmanThings, processesNaming } from '../harness/trace.ts'
 import { eventually, makeWorkspace, type TestWorkspace } from '../harness/workspace.ts'
+
+/** Milliseconds after which the daemon has certainly written down what a loop did last. */
+const COLLECTED_MS = 6_000
 
 interface Uninstalled {
   readonly plan: UninstallPlan
@@ -90,6 +94,12 @@ describe('loopctl uninstall in foo, beside foobar', () => {
     expect(foobar.home).toBe(`${foo.home}bar`)
     const log = () => readFile(join(foobar.home, 'log/loopatd.log'), 'utf8')
     const logged = await log()
+    // Its daemon writes down what its loop did last, and collects that for some seconds; podman forgets commands later.
+    await sleep(COLLECTED_MS)
+    await eventually('its commands are forgotten', async () => {
+      const { podman } = await traceOfFoobar()
+      return !JSON.stringify(podman).includes('"ExecIDs":["')
+    })
     const before = await traceOfFoobar()
     expect(before.home).toMatch(/^[0-9a-f]{64} {2}\.\/loops\/.*\/root\/file$/m)
     expect(before.podman).toHaveLength(2)
