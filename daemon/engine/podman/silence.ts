@@ -78,7 +78,7 @@ export class SilenceWatch {
   constructor(docker: DockerClient, limits: SilenceLimits) {
     this.#docker = docker
     this.#limits = limits
-    this.#store = new StoreLock((request) => this.#glance(request, GLANCE_MS))
+    this.#store = new StoreLock((request, limitMs) => this.#glance(request, limitMs))
   }
 
   /**

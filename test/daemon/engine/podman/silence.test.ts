@@ -26,6 +26,8 @@ interface Fake extends AsyncDisposable {
   readonly lockPath: string
   /** Silent as a whole. */
   isFrozen: boolean
+  /** How long it takes to tell about itself. */
+  infoMs: number
   /** How it answers the n-th request for the thing, counted from 0; by default never. */
   answerThing: (response: ServerResponse, count: number) => void
   /** How it answers questions about the container `x`. */
@@ -43,7 +45,8 @@ async function startFake(limits = LIMITS): Promise<Fake> {
     const path = request.url ?? ''
     if (fake.isFrozen) return
     if (path.includes('/exists')) answer(response, 404, {})
-    else if (path.includes('/info')) answer(response, 200, { store: { graphRoot, graphDriverName: 'overlay' } })
+    else if (path.includes('/info'))
+      setTimeout(() => answer(response, 200, { store: { graphRoot, graphDriverName: 'overlay' } }), fake.infoMs)
     else if (path.includes('/containers/x/json')) fake.answerContainer(response)
     else fake.answerThing(response, count++)
   })
@@ -52,6 +55,7 @@ async function startFake(limits = LIMITS): Promise<Fake> {
     requests: http.requests,
     lockPath,
     isFrozen: false,
+    infoMs: 0,
     answerThing: () => undefined,
     answerContainer: (response) => answer(response, 200, { State: { Status: 'running' } }),
     [Symbol.asyncDispose]: async () => {
@@ -143,6 +147,14 @@ describe('SilenceWatch', () => {
     const ended = performance.now()
     await expect(making).rejects.toEqual(lost)
     expect(performance.now() - ended).toBeGreaterThan(400)
+  })
+
+  it('should ask one time where the store is, however many wait and however long that takes', async () => {
+    await using fake = await startFake()
+    fake.infoMs = 1500
+    const ends = await Promise.allSettled([GET, POST, POST].map((call) => fake.api.call(call)))
+    for (const end of ends) expect(end).toMatchObject({ status: 'rejected', reason: lost })
+    expect(fake.requests.filter((request) => request.includes('/info'))).toHaveLength(1)
   })
 
   it('should wait where the store cannot be seen, but not for ever', async () => {
