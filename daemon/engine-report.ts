@@ -1,5 +1,4 @@
 import type { EngineState } from '@loopatd/protocol'
-import { type Engine, isEngineError } from './engine/engine.ts'
 import type { Logger } from './log.ts'
 
 /** Where the engine is, as the one who looks after its service tells it. */
@@ -7,6 +6,7 @@ export type ServiceState =
   | {
       readonly kind: 'up'
       readonly socketPath: string
+      readonly version: string
       readonly isOurs: boolean
       /** Why it is not the one that somebody chose. */
       readonly warning?: string
@@ -15,13 +15,12 @@ export type ServiceState =
 
 /** What the report is made of. */
 export interface EngineReportOptions {
-  readonly engine: Pick<Engine, 'info'>
   readonly log: Logger
   /** Told of each change. Must not throw. */
   readonly onChange: (state: EngineState) => void
 }
 
-/** The state of the engine as clients see it. The version is asked for once per service, since asking is slow. */
+/** The state of the engine as clients see it. */
 export class EngineReport {
   readonly #options: EngineReportOptions
   #state: ServiceState = { kind: 'down', reason: 'podman was not looked for yet' }
@@ -37,9 +36,9 @@ export class EngineReport {
     const { log, onChange } = this.#options
     if (state.kind === 'up') {
       log.info({ socket: state.socketPath, ours: state.isOurs }, 'podman answers')
+      this.#version = state.version
       if (state.warning !== undefined)
         log.warn({ reason: state.warning }, 'the podman socket that was chosen is not used')
-      void this.#askVersion()
     } else {
       log.warn({ reason: state.reason }, 'podman does not answer')
     }
@@ -53,14 +52,5 @@ export class EngineReport {
       return { state: 'down', reason: state.reason, socket: null, owned: false, version: this.#version }
     const { socketPath: socket, isOurs: owned, warning: reason = null } = state
     return { state: 'up', reason, socket, owned, version: this.#version }
-  }
-
-  async #askVersion(): Promise<void> {
-    try {
-      this.#version = (await this.#options.engine.info()).version
-    } catch (err) {
-      if (!isEngineError(err)) throw err
-      this.#options.log.debug({ err }, 'podman does not tell its version')
-    }
   }
 }

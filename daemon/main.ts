@@ -140,7 +140,6 @@ function buildEngine({ paths, config, log, lifetime }: Ground, hub: EventHub) {
   lifetime.add(() => podman.dispose())
   const engine = createPodmanEngine({ socketPath: () => podman.socketPath(), env: process.env })
   const report = new EngineReport({
-    engine,
     log: log.child({ room: 'engine' }),
     onChange: (state) => hub.publish('daemon/changed', { engine: state }),
   })

@@ -289,8 +289,8 @@ class E2eWorkspace implements TestWorkspace {
     if (environment !== undefined || (await this.service.pid()) !== undefined) return this.engine
     const loops = join(this.home, 'loops')
     if (!existsSync(loops) || (await readdir(loops)).length === 0) return undefined
-    const { socketPath } = await locatePodman(candidateSockets({ xdgRuntimeDir }))
-    return socketPath === undefined ? undefined : createPodmanEngine({ socketPath })
+    const { podman } = await locatePodman(candidateSockets({ xdgRuntimeDir }))
+    return podman && createPodmanEngine({ socketPath: podman.socketPath })
   }
 
   async #stop(): Promise<void> {

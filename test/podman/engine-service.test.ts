@@ -64,7 +64,11 @@ describe.skipIf(skipsPodman())('the podman service', () => {
       candidates: [{ socketPath: '/nowhere.sock' }, { socketPath: theirs.socketPath() }],
     })
     await ours.start()
-    expect(ours.state).toEqual({ kind: 'up', socketPath: theirs.socketPath(), isOurs: false })
+    expect(ours.state).toMatchObject({ kind: 'up', socketPath: theirs.socketPath(), isOurs: false })
+    expect(ours.state).toHaveProperty(
+      'version',
+      (await createPodmanEngine({ socketPath: theirs.socketPath() }).info()).version,
+    )
     expect(await ours.own.pid()).toBeUndefined()
   })
 

@@ -28,8 +28,8 @@ export interface SilentSocket extends Candidate {
 
 /** What the search found. */
 export interface Located {
-  /** The first socket that podman answers on. */
-  readonly socketPath: string | undefined
+  /** The first socket that podman answers on, and its version. */
+  readonly podman: { readonly socketPath: string; readonly version: string } | undefined
   /** Those tried before it. */
   readonly silent: readonly SilentSocket[]
 }
@@ -64,8 +64,10 @@ export async function locatePodman(candidates: readonly Candidate[], signal?: Ab
   const silent: SilentSocket[] = []
   for (const candidate of candidates) {
     const result = await ping(candidate.socketPath, ANSWER_MS, signal)
-    if (result.kind === 'podman') return { socketPath: candidate.socketPath, silent }
+    if (result.kind === 'podman') {
+      return { podman: { socketPath: candidate.socketPath, version: result.version }, silent }
+    }
     silent.push({ ...candidate, reason: result.reason })
   }
-  return { socketPath: undefined, silent }
+  return { podman: undefined, silent }
 }

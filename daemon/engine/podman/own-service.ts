@@ -66,13 +66,14 @@ export class OwnService {
 
   /**
    * Makes sure that it runs and answers: adopts a running one, replaces a hanging one, else starts it.
+   * @returns its version
    * @throws EngineError `unavailable` with the reason and what to do; the reason of the signal
    */
-  async ensure(signal?: AbortSignal): Promise<'adopted' | 'started'> {
-    if ((await ping(this.socketPath, PING_MS, signal)).kind === 'podman') return 'adopted'
+  async ensure(signal?: AbortSignal): Promise<string> {
+    const running = await ping(this.socketPath, PING_MS, signal)
+    if (running.kind === 'podman') return running.version
     await this.end()
-    await this.#start(signal)
-    return 'started'
+    return await this.#start(signal)
   }
 
   /** Ends it, if it runs. Containers go on. */
@@ -106,7 +107,7 @@ export class OwnService {
     return findByArgument(serviceAddress(this.socketPath))
   }
 
-  async #start(signal: AbortSignal | undefined): Promise<void> {
+  async #start(signal: AbortSignal | undefined): Promise<string> {
     const { env, runtimeDir, logDir } = this.#options
     if (process.getuid?.() === 0) {
       throw new EngineError('unavailable', 'podman is not started as root: run loopatd as an unprivileged user')
@@ -122,7 +123,7 @@ export class OwnService {
     const launcher = this.#options.launcher ?? ((await hasUserManager(env)) ? 'systemd' : 'detached')
     const record = launcher === 'systemd' ? await this.#startUnit(command) : await this.#startDetached(command)
     await writeFileAtomic(this.#pidPath, `${JSON.stringify(record)}\n`)
-    await this.#waitUntilItAnswers(record, signal)
+    return await this.#waitUntilItAnswers(record, signal)
   }
 
   async #startDetached({ program, args }: CommandLine): Promise<ServiceRecord> {
@@ -168,11 +169,11 @@ export class OwnService {
     return { ...(await toRecord(Number.parseInt(output, 10))), unit }
   }
 
-  async #waitUntilItAnswers(record: ServiceRecord, signal: AbortSignal | undefined): Promise<void> {
+  async #waitUntilItAnswers(record: ServiceRecord, signal: AbortSignal | undefined): Promise<string> {
     const deadline = performance.now() + START_MS
     for (;;) {
       const result = await ping(this.socketPath, PING_MS, signal)
-      if (result.kind === 'podman') return
+      if (result.kind === 'podman') return result.version
       if (!(await isRunning(record))) {
         throw new EngineError('unavailable', `podman ended at once: ${await this.#readLogTail()}`)
       }

@@ -1,7 +1,9 @@
 import { request } from 'node:http'
 
-/** What a socket answered: it is podman's, or why it is not to be used. */
-export type PingResult = { readonly kind: 'podman' } | { readonly kind: 'silent'; readonly reason: string }
+/** What a socket answered: it is that of a podman of this version, or why it is not to be used. */
+export type PingResult =
+  | { readonly kind: 'podman'; readonly version: string }
+  | { readonly kind: 'silent'; readonly reason: string }
 
 /**
  * Asks a socket whether podman is behind it. Does not go through dockerode, so that looking for podman is quick.
@@ -25,7 +27,9 @@ export async function ping(socketPath: string, timeoutMs: number, signal?: Abort
     asked.on('response', (response) => {
       response.resume()
       response.on('error', () => undefined)
-      if (response.headers['libpod-api-version'] !== undefined) resolve({ kind: 'podman' })
+      // The current version of its interface is the version of podman.
+      const version = response.headers['libpod-api-version']
+      if (typeof version === 'string') resolve({ kind: 'podman', version })
       else resolve({ kind: 'silent', reason: `something else than podman answers (HTTP ${response.statusCode})` })
     })
     asked.end()

@@ -24,6 +24,7 @@ export type PodmanState =
   | {
       readonly kind: 'up'
       readonly socketPath: string
+      readonly version: string
       readonly isOurs: boolean
       /** Why it is not the one that somebody chose. */
       readonly warning?: string
@@ -85,17 +86,17 @@ export class PodmanService {
   async start(signal?: AbortSignal): Promise<void> {
     const located = await locatePodman(this.#candidates, signal)
     const warning = describeSilent(located.silent)
+    let { podman } = located
     try {
-      if (located.socketPath === undefined) await this.#own.ensure(signal)
+      podman ??= { socketPath: this.#own.socketPath, version: await this.#own.ensure(signal) }
     } catch (error) {
       if (isEngineError(error)) {
         this.#set({ kind: 'down', reason: warning === undefined ? error.message : `${error.message}; ${warning}` })
       }
       throw error
     }
-    const socketPath = located.socketPath ?? this.#own.socketPath
-    const isOurs = socketPath === this.#own.socketPath
-    this.#set({ kind: 'up', socketPath, isOurs, ...(warning === undefined ? {} : { warning }) })
+    const isOurs = podman.socketPath === this.#own.socketPath
+    this.#set({ kind: 'up', ...podman, isOurs, ...(warning === undefined ? {} : { warning }) })
   }
 
   /**

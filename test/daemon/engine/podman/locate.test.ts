@@ -26,13 +26,13 @@ describe('locatePodman', () => {
     const chosen = { socketPath: missing, setting: 'engine.socket' }
     const others = [docker.socketPath, podman.socketPath, '/never'].map((socketPath) => ({ socketPath }))
     expect(await locatePodman([chosen, ...others])).toEqual({
-      socketPath: podman.socketPath,
+      podman: { socketPath: podman.socketPath, version: '4.3.1' },
       silent: [
         { ...chosen, reason: 'ENOENT' },
         { socketPath: docker.socketPath, reason: 'something else than podman answers (HTTP 200)' },
       ],
     })
-    expect(await locatePodman([chosen])).toMatchObject({ socketPath: undefined })
+    expect(await locatePodman([chosen])).toMatchObject({ podman: undefined })
   })
 })
 
