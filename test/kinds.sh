@@ -1,9 +1,12 @@
 #!/bin/sh
 # Runs the tests of commands in images of other kinds than the one of `npm test`, the current user's podman: with other
 # shells, as Alpine is, and with nothing that an agent needs.
+#
+#   sh test/kinds.sh [KIND...]
 set -eu
 cd "$(dirname "$0")/.."
-for kind in dash bash alpine engine; do
+[ $# != 0 ] || set -- dash bash alpine engine
+for kind in "$@"; do
   echo "==> commands in an image of the kind $kind"
   LOOPAT_TEST_IMAGE=$kind sh test/suites.sh podman test/e2e/exec
 done

@@ -14,7 +14,8 @@
 #   LOOPAT_LONG_DEAF_SECONDS   unread output      20                  60
 #   LOOPAT_LONG_CLIENTS        that vanish       100                 500
 #   LOOPAT_LONG_STOPPED_SECONDS  and before       10                  60
-# Each suite prints its LOOPAT_LONG_SEED; set it to see the same again.
+# Each suite prints its LOOPAT_LONG_SEED; set it to see the same again. Then the tests of commands run in images of other
+# kinds, all that test/kinds.sh knows or those that LOOPAT_TEST_KINDS names.
 set -eu
 cd "$(dirname "$0")/.."
 . systemd/lib.sh
@@ -39,4 +40,5 @@ fi
 set -- env "$@"
 run() { if is_root; then as_test_user "$@"; else "$@"; fi; }
 run "$@"
-[ -n "$part" ] || run sh test/kinds.sh
+# shellcheck disable=SC2086 # words
+[ -n "$part" ] || run sh test/kinds.sh ${LOOPAT_TEST_KINDS-}
