@@ -11,6 +11,7 @@ import { IdleFeature } from './feature/idle.ts'
 import { ImageFeature } from './feature/image.ts'
 import { JobFeature } from './feature/job.ts'
 import { LoopFeature } from './feature/loop.ts'
+import { PresenceFeature } from './feature/presence.ts'
 import { VaultFeature } from './feature/vault.ts'
 import type { NotificationListener, RequestOptions, RpcConnection } from './rpc.ts'
 import { openStream, type RawStream } from './stream.ts'
@@ -29,6 +30,7 @@ export class LoopatClient implements AsyncDisposable {
   readonly image: ImageFeature
   readonly job: JobFeature
   readonly loop: LoopFeature
+  readonly presence: PresenceFeature
   readonly vault: VaultFeature
   /** What the daemon said in the handshake. */
   readonly server: ServerInfo
@@ -54,6 +56,7 @@ export class LoopatClient implements AsyncDisposable {
     this.image = new ImageFeature(call)
     this.job = new JobFeature(call)
     this.loop = new LoopFeature(call)
+    this.presence = new PresenceFeature(call)
     this.vault = new VaultFeature(call)
   }
 

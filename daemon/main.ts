@@ -356,6 +356,7 @@ async function serve(ground: Ground, stop: AbortController): Promise<void> {
     hub,
     workspace: workspace.name,
     version: VERSION,
+    clock: systemClock,
     log: log.child({ room: 'server' }),
     limits: { maxConnections: config.daemon.max_connections, maxMessageBytes: config.daemon.max_message_bytes },
   })

@@ -25,6 +25,7 @@ import {
 import { loopInspect } from './loop-inspect.ts'
 import { loopPlan, loopUpdate } from './loop-update.ts'
 import { rpcDiscover } from './openrpc.ts'
+import { presenceSet } from './presence.ts'
 import { streamOpen } from './stream.ts'
 import { vaultCreate, vaultList, vaultRemove, vaultSet, vaultShow, vaultUnset } from './vault.ts'
 
@@ -69,6 +70,7 @@ export const METHODS = {
   'loop/stop': loopStop,
   'loop/unarchive': loopUnarchive,
   'loop/update': loopUpdate,
+  'presence/set': presenceSet,
   'rpc.discover': rpcDiscover,
   'stream/open': streamOpen,
   'vault/create': vaultCreate,

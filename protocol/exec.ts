@@ -59,7 +59,8 @@ export const execRun = defineMethod({
     'output beyond `maxOutputBytes`, whole lines of the beginning and of the end stay, each up to 45 % of the limit, ' +
     'with a notice between them that says how many lines and bytes are left out; a line that alone is longer is cut; ' +
     'with `encoding: base64` the first bytes stay instead. When `timeoutMs` is over, or the request is cancelled, or ' +
-    'its client goes away, the command is ended with all that it has started: TERM, then KILL. A command that its time ' +
+    'its client goes away or hangs (see `presence/set`), the command is ended with all that it has started: TERM, then ' +
+    'KILL. A command that its time ' +
     'limit ended is no error: the answer has its output and `timedOut`. What a command leaves running when it ends goes ' +
     'on, unless the client had sent it HUP, INT, QUIT or TERM. While it runs, the command holds a lease on the loop.',
   params: z.strictObject({

@@ -13,7 +13,6 @@
 #   LOOPAT_LONG_EXECS          commands         1000               10000
 #   LOOPAT_LONG_DEAF_SECONDS   unread output      20                  60
 #   LOOPAT_LONG_CLIENTS        that vanish       100                 500
-#   LOOPAT_LONG_STOPPED_SECONDS  and before       10                  60
 # Each suite prints its LOOPAT_LONG_SEED; set it to see the same again. Then the tests of commands run in images of other
 # kinds, all that test/kinds.sh knows or those that LOOPAT_TEST_KINDS names.
 set -eu

@@ -1,4 +1,4 @@
-import type { Writable } from 'node:stream'
+import type { Readable, Writable } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
 import type { ExecEnd, ExecProcess, ExecSpawnParams, LoopatClient } from '@loopatd/client'
 import { EXIT, LoopatError } from '@loopatd/protocol/error'
@@ -6,6 +6,7 @@ import type { Context, Input } from './context.ts'
 import { InterruptedError, signalExitCode } from './exit.ts'
 import { interactive } from './interactive.ts'
 import type { Signal } from './signals.ts'
+import { announceSuspension } from './suspend.ts'
 import { Terminal } from './terminal.ts'
 
 /** A second Ctrl-C within this time ends the command whether it wants to or not, in milliseconds. */
@@ -51,6 +52,7 @@ export async function attach(client: LoopatClient, { params, ...how }: Attachmen
     { ...params, ...tty, ...interactive(context) },
     { signal: AbortSignal.any([context.signal, cancel.signal]), onProgress },
   )
+  const stay = announceSuspension(client, terminal, context)
   const end = forwardSignals(command, { cancel, tty: how.tty }, context)
   let clean = false
   try {
@@ -58,7 +60,7 @@ export async function attach(client: LoopatClient, { params, ...how }: Attachmen
     const stopResize = terminal?.onResize((size) => command.resize(size))
     terminal?.enter(command.stdout)
     try {
-      const ended = await follow(command, { stdin: how.stdin, output: how.output ?? context, cancel }, context)
+      const ended = await follow(command, { stdin: how.stdin, output: how.output ?? context.patient, cancel }, context)
       context.exitCode = ended.timedOut ? EXIT.timeout.code : ended.exitCode
       clean = true
       return ended
@@ -69,6 +71,7 @@ export async function attach(client: LoopatClient, { params, ...how }: Attachmen
     }
   } finally {
     end()
+    stay()
     terminal?.restore({ clean })
     await command[Symbol.asyncDispose]()
   }
@@ -100,10 +103,7 @@ async function follow(
   { stdin, output: { stdout, stderr }, cancel }: { stdin: boolean; output: Outputs; cancel: AbortController },
   context: Context,
 ): Promise<ExecEnd> {
-  const output = Promise.all([
-    pipeline(command.stdout, stdout, { end: false }),
-    pipeline(command.stderr, stderr, { end: false }),
-  ])
+  const output = Promise.all([passOn(command.stdout, stdout), passOn(command.stderr, stderr)])
   const outputFailed = async (cause: unknown): Promise<never> => {
     const local = stdout.errored ?? stderr.errored
     if (local != null) {
@@ -122,6 +122,12 @@ async function follow(
   } finally {
     input.release()
   }
+}
+
+/** Resolves when everything is written. */
+async function passOn(from: Readable, to: Writable): Promise<void> {
+  await pipeline(from, to, { end: false })
+  await new Promise((resolve) => to.write('', resolve))
 }
 
 interface Feeding {

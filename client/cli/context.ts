@@ -3,6 +3,7 @@ import type { LoopatClient } from '@loopatd/client'
 import type { Workspace } from '@loopatd/protocol/socket'
 import type { Output } from './output.ts'
 import type { SignalSource, Signals } from './signals.ts'
+import type { PatientOutputs } from './terminal-output.ts'
 
 /** Standard input. */
 export type Input = Readable & { readonly isTTY?: boolean }
@@ -16,6 +17,8 @@ export interface Host {
   readonly stdin: Input
   readonly stdout: Display
   readonly stderr: Display
+  /** The same for output that may be long: a terminal that takes nothing for a while does not hold the program up. */
+  readonly patient: PatientOutputs
   readonly signals: SignalSource
   /** Makes the terminal on stdin pass every byte both ways as it is, or puts it back as it was. */
   setRawMode(raw: boolean): void
@@ -25,6 +28,11 @@ export interface Host {
   exit(code: number): void
   /** Calls the listener, which must not wait, right before the program ends, however it ends. @returns stops that */
   atExit(listener: () => void): () => void
+  /**
+   * Has something done right before Ctrl-Z stops the program, and when it is continued. Neither must throw.
+   * @returns stops that
+   */
+  onSuspend(before: () => Promise<void>, after: () => void): () => void
   /** Finds the workspace. @throws LoopatError `config_invalid` */
   workspace(): Promise<Workspace>
   /** Connects to the daemon of the workspace. @throws LoopatError `daemon_unreachable`, `protocol_unsupported` */
@@ -48,6 +56,8 @@ export interface Context extends Omit<Host, 'connect' | 'signals'> {
   readonly signal: AbortSignal
   /** Exit code of a command that did not fail. */
   exitCode: number
+  /** Connects; whoever asks for it closes the client. @param options `start: false` for those who must not start a daemon */
+  connect(options?: { readonly start?: boolean }): Promise<LoopatClient>
   /**
    * Connects, lets `use` work with the client, and disconnects.
    * @param options `start: false` for commands that must not start a daemon

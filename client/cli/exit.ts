@@ -40,9 +40,10 @@ export function signalExitCode(signal: Signal | 'SIGPIPE'): number {
   return 128 + { SIGHUP: 1, SIGINT: 2, SIGPIPE: 13, SIGTERM: 15 }[signal]
 }
 
-/** Reports whether an error says that nobody reads our output any more; that is not worth a message. */
+/** Reports whether an error says that nobody reads our output any more, on a terminal `EIO`; that is not worth a message. */
 export function isBrokenPipe(error: unknown): boolean {
-  return error instanceof Error && 'code' in error && error.code === 'EPIPE'
+  if (!(error instanceof Error && 'code' in error)) return false
+  return error.code === 'EPIPE' || (error.code === 'EIO' && 'syscall' in error && error.syscall === 'write')
 }
 
 function generalExitCode(error: unknown): number {

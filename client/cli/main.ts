@@ -7,6 +7,7 @@ import type { Display, Host } from './context.ts'
 import { exitCodeOf, signalExitCode } from './exit.ts'
 import { Output } from './output.ts'
 import { run } from './run.ts'
+import { patientOutputs } from './terminal-output.ts'
 
 /**
  * Node.js leaves one thing on that a terminal does to output in its raw mode: a line feed becomes a new line, so that
@@ -21,6 +22,27 @@ function setRawMode(raw: boolean): void {
       .spawnSync('stty', ['-opost'], { stdio: ['inherit', 'ignore', 'ignore'] })
 }
 
+/**
+ * The signal is sent again when nobody listens any more, so that the system does with it what it always does: a program
+ * that nobody could continue is not stopped.
+ */
+function onSuspend(before: () => Promise<void>, after: () => void): () => void {
+  let isWanted = true
+  const listener = async () => {
+    process.off('SIGTSTP', listener)
+    await before()
+    process.kill(process.pid, 'SIGTSTP')
+    // Here it goes on when it is continued.
+    if (isWanted) process.on('SIGTSTP', listener)
+    after()
+  }
+  process.on('SIGTSTP', listener)
+  return () => {
+    isWanted = false
+    process.off('SIGTSTP', listener)
+  }
+}
+
 const host: Host = {
   env: process.env,
   cwd: process.cwd(),
@@ -29,7 +51,9 @@ const host: Host = {
   },
   stdout: process.stdout,
   stderr: process.stderr,
+  patient: patientOutputs(process),
   signals: process,
+  onSuspend,
   setRawMode,
   now: () => Date.now(),
   exit: (code) => process.exit(code),

@@ -39,6 +39,8 @@ function interruptible(signals: Signals, host: Host): AbortSignal {
 
 function makeContext(host: Host, signals: Signals, signal: AbortSignal): Context {
   const output = new Output(host.stdout, host.stderr, host.env)
+  const onStart = () => output.note('loopctl: starting the daemon')
+  const connect: Context['connect'] = ({ start = true } = {}) => host.connect({ start, onStart, signal })
   return {
     env: host.env,
     cwd: host.cwd,
@@ -48,6 +50,8 @@ function makeContext(host: Host, signals: Signals, signal: AbortSignal): Context
     },
     stdout: host.stdout,
     stderr: host.stderr,
+    patient: host.patient,
+    onSuspend: (before, after) => host.onSuspend(before, after),
     setRawMode: (raw) => host.setRawMode(raw),
     now: () => host.now(),
     exit: (code) => host.exit(code),
@@ -57,12 +61,9 @@ function makeContext(host: Host, signals: Signals, signal: AbortSignal): Context
     signals,
     signal,
     exitCode: 0,
-    withClient: async (use, { start = true } = {}) => {
-      const client = await host.connect({
-        start,
-        onStart: () => output.note('loopctl: starting the daemon'),
-        signal,
-      })
+    connect,
+    withClient: async (use, options) => {
+      const client = await connect(options)
       try {
         return await use(client)
       } finally {

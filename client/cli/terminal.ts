@@ -53,6 +53,15 @@ export class Terminal {
     output.on('data', (chunk: Buffer) => this.#watch(chunk))
   }
 
+  /** Gives the terminal to whoever has it while this program is stopped. */
+  lend(): void {
+    if (this.#raw) this.#context.setRawMode(false)
+  }
+
+  takeBack(): void {
+    if (this.#raw) this.#context.setRawMode(true)
+  }
+
   /**
    * Gives the terminal back as it was. Idempotent.
    * @param clean whether the program inside ended by itself; otherwise what it switched on is switched off for it

@@ -1,7 +1,7 @@
 /** Decides whether a body is a message that a client may send. The JSON-RPC library would accept, drop or choke on more. */
 import { isUtf8 } from 'node:buffer'
 import { LoopatError, MAX_MESSAGE_DEPTH } from '@loopatd/protocol'
-import type { Message, NotificationMessage, RequestMessage } from 'vscode-jsonrpc/node'
+import type { Message, NotificationMessage, RequestMessage, ResponseMessage } from 'vscode-jsonrpc/node'
 
 /** Longest id of a request, when it is a string, in characters. */
 const MAX_ID_LENGTH = 256
@@ -56,18 +56,29 @@ function parse(body: Buffer): unknown {
 
 /** Whether the message expects an answer. */
 export function isRequest(message: Message): message is RequestMessage {
-  return 'id' in message
+  return 'id' in message && 'method' in message
+}
+
+/** Whether the message answers a request of the daemon. */
+export function isAnswer(message: Message): boolean {
+  return !('method' in message)
+}
+
+function answer(id: string | number): ResponseMessage {
+  return { jsonrpc: '2.0', id, result: null }
 }
 
 /**
  * Parses a body.
- * @throws LoopatError `protocol_error` when it is neither a request nor a notification of JSON-RPC 2.0
+ * @throws LoopatError `protocol_error` when it is no request, notification or answer of JSON-RPC 2.0
  */
-export function parseMessage(body: Buffer): RequestMessage | NotificationMessage {
+export function parseMessage(body: Buffer): RequestMessage | NotificationMessage | ResponseMessage {
   const value = parse(body)
   if (!isObject(value)) throw invalid('the body must be one object')
   const { jsonrpc, id, method, params } = value
   if (jsonrpc !== '2.0') throw invalid('`jsonrpc` must be "2.0"')
+  // Nobody needs to know what the answer says.
+  if (method === undefined && isId(id) && ('result' in value || isObject(value.error))) return answer(id)
   if (typeof method !== 'string') throw invalid('`method` must be a string')
   if ('id' in value && !isId(id)) {
     throw invalid(`\`id\` must be a number, or a string of at most ${MAX_ID_LENGTH} characters`)

@@ -24,6 +24,10 @@ export interface RouteSession {
    * @throws LoopatError `too_many_requests`
    */
   subscribe(filter: EventFilter, since: string | undefined): ResultOf<'event/subscribe'>
+  /** Takes what the client says of whether it is there. */
+  setAway(isAway: boolean): void
+  /** A command runs, as long as the client is there. @returns tells that it has ended; once only */
+  watch(): () => void
   /** Ends a subscription of this connection; does nothing when there is none. */
   unsubscribe(id: string): void
 }
@@ -83,6 +87,7 @@ export const ROUTES: Routes = {
   'loop/stop': (params, { services, signal }) => services.loop.stop(params, signal),
   'loop/unarchive': (params, { services, signal }) => services.loop.unarchive(params, signal),
   'loop/update': (params, { services, onProgress, signal }) => services.loop.update(params, onProgress, signal),
+  'presence/set': async (params, { session }) => setPresence(session, params.away),
   'rpc.discover': async (_params, { discovery }) => discovery.document,
   'stream/open': async (_params, { session }) => session.openStream(),
   'vault/create': (params, { services, signal }) => services.vault.create(params, signal),
@@ -120,19 +125,28 @@ function unsubscribe(session: RouteSession, id: string): ResultOf<'event/unsubsc
   return {}
 }
 
+function setPresence(session: RouteSession, isAway: boolean): ResultOf<'presence/set'> {
+  session.setAway(isAway)
+  return {}
+}
+
 /** The stream ends with the request, however that ends: its client must not wait for output that will not come. */
 async function runCommand(
   params: CheckedParamsOf<'exec/run'>,
   { services, session, onProgress, signal }: RouteContext,
 ): Promise<ResultOf<'exec/run'>> {
-  const io = params.stream === undefined ? undefined : await session.claimStream(params.stream, signal)
+  const unwatch = session.watch()
+  let io: RawStream | undefined
   try {
+    if (params.stream !== undefined) io = await session.claimStream(params.stream, signal)
     const result = await services.exec.run(params, io, onProgress, signal)
     await io?.close()
     return result
   } catch (error) {
     io?.destroy()
     throw error
+  } finally {
+    unwatch()
   }
 }
 

@@ -1,12 +1,14 @@
 /** The daemon's front door: accepts connections, finds out what they are, and lets them end in order. */
 import { createServer as createNetServer, type Server as NetServer, type Socket } from 'node:net'
 import { LoopatError } from '@loopatd/protocol'
+import { type Clock, systemClock } from '../lib/clock.ts'
 import type { Logger } from '../log.ts'
 import { Discovery } from './discovery.ts'
 import type { EventHub } from './event-hub.ts'
 import { LimitedLog } from './limited-log.ts'
 import { DEFAULT_LIMITS, type ServerLimits } from './limits.ts'
 import { encodeMessage } from './message-writer.ts'
+import { callRoll } from './presence.ts'
 import { Roster } from './roster.ts'
 import type { Services } from './services.ts'
 import { daemonStopping, Session, type SessionContext } from './session.ts'
@@ -33,6 +35,8 @@ export interface ServerOptions {
   readonly limits?: Partial<ServerLimits>
   /** Check results against the contract before they are sent; for tests. */
   readonly checkResults?: boolean
+  /** Default: the clock of this machine. */
+  readonly clock?: Clock
   /** Milliseconds that a stream token is good for; default: what the contract says. */
   readonly tokenMs?: number
 }
@@ -64,10 +68,14 @@ class SocketServer implements Server {
   readonly #server: NetServer
   readonly #sockets = new Roster<Socket>()
   readonly #sessions = new Roster<Session>()
+  readonly #clock: Clock
+  /** Ends looking who is there. */
+  readonly #over = new AbortController()
   #listening: Listening | undefined
   #closing: Promise<void> | undefined
 
-  constructor({ tokenMs, checkResults = false, ...options }: ServerOptions) {
+  constructor({ tokenMs, checkResults = false, clock = systemClock, ...options }: ServerOptions) {
+    this.#clock = clock
     const limits = { ...DEFAULT_LIMITS, ...options.limits }
     const streams = new StreamRegister({
       maxPerSession: limits.maxStreams,
@@ -86,6 +94,7 @@ class SocketServer implements Server {
 
   async listen(target: ListenTarget): Promise<void> {
     this.#listening = await listenOn(this.#server, target)
+    void callRoll(this.#sessions, { clock: this.#clock, signal: this.#over.signal })
   }
 
   close(deadlineMs: number): Promise<void> {
@@ -142,6 +151,7 @@ class SocketServer implements Server {
     await Promise.all([...this.#sessions].map((session) => session.close()))
     for (const socket of this.#sockets) socket.destroy()
     await stopped
+    this.#over.abort()
     this.#context.log.flush()
   }
 }

@@ -1,7 +1,7 @@
 /** One client: its handshake, its requests in flight, its subscriptions, and its end. */
 import { randomUUID } from 'node:crypto'
 import type { Socket } from 'node:net'
-import { type CheckedParamsOf, LoopatError, METHODS, type MethodName, type ResultOf } from '@loopatd/protocol'
+import { type CheckedParamsOf, LOST_MS, LoopatError, METHODS, type MethodName, type ResultOf } from '@loopatd/protocol'
 import {
   type CancellationToken,
   createMessageConnection,
@@ -18,10 +18,11 @@ import type { EventFilter, EventHub, Subscription } from './event-hub.ts'
 import { shakeHands } from './handshake.ts'
 import type { LimitedLog } from './limited-log.ts'
 import type { ServerLimits } from './limits.ts'
-import { isRequest } from './message-check.ts'
+import { isAnswer, isRequest } from './message-check.ts'
 import { GuardedReader } from './message-reader.ts'
 import { BoundedWriter, encodeMessage } from './message-writer.ts'
 import { checkParams } from './params-check.ts'
+import { Presence } from './presence.ts'
 import { ProgressSender } from './progress-sender.ts'
 import type { RawStream } from './raw-stream.ts'
 import { RequestSet } from './request-set.ts'
@@ -34,6 +35,9 @@ import { toCatalogue, toWire } from './wire-error.ts'
 const FAREWELL_MS = 500
 /** A client with more queued bytes than this gets only the latest progress. */
 const BEHIND_BYTES = 262_144
+
+/** Asks whether the client is there. */
+const PING = { jsonrpc: '2.0', id: 'ping', method: 'client/ping' }
 
 const silent = { error: () => undefined, warn: () => undefined, info: () => undefined, log: () => undefined }
 
@@ -66,6 +70,7 @@ export class Session implements RouteSession {
   readonly #reader: GuardedReader
   readonly #writer: BoundedWriter
   readonly #requests = new RequestSet()
+  readonly #presence = new Presence()
   /** Ids of requests that are not answered. */
   readonly #ids = new Set<string | number>()
   readonly #subscriptions = new Map<string, Subscription>()
@@ -121,6 +126,25 @@ export class Session implements RouteSession {
 
   claimStream(id: string, signal: AbortSignal): Promise<RawStream> {
     return this.#context.streams.claim(this.id, id, signal)
+  }
+
+  watch(): () => void {
+    return this.#presence.watch()
+  }
+
+  setAway(isAway: boolean): void {
+    this.#presence.setAway(isAway)
+    this.#log.debug({ isAway }, 'a client says whether it is there')
+  }
+
+  /** Looks whether the client is still there; called again and again. */
+  look(): void {
+    const sight = this.#presence.look(this.#socket.bytesRead)
+    if (sight === 'ask') void this.#writer.write(PING)
+    if (sight !== 'gone' || !this.#socket.writable) return
+    const reason = new LoopatError('cancelled', `the client gave no sign of life for ${LOST_MS / 1000} seconds`)
+    this.#log.info({}, 'a client is stopped or hangs; its connection is closed')
+    this.#dismiss(reason, reason)
   }
 
   subscribe(filter: EventFilter, since: string | undefined): ResultOf<'event/subscribe'> {
@@ -243,6 +267,9 @@ export class Session implements RouteSession {
   }
 
   #accept(message: Message): void {
+    if (isAnswer(message) && !this.#presence.answered()) {
+      throw new LoopatError('protocol_error', 'not a valid message: it answers nothing that was asked')
+    }
     if (!isRequest(message) || message.id === null) return
     if (this.#ids.has(message.id)) {
       throw new LoopatError('protocol_error', 'a request has the id of another one that is not answered yet', {
@@ -253,6 +280,7 @@ export class Session implements RouteSession {
   }
 
   #answered(message: Message): void {
+    if (!isAnswer(message)) return
     const { id } = message as Message & { readonly id?: string | number }
     if (id !== undefined) this.#ids.delete(id)
   }
@@ -276,8 +304,13 @@ export class Session implements RouteSession {
     const reason =
       error instanceof LoopatError ? error : new LoopatError('protocol_error', 'not a valid message', { cause: error })
     this.#log.warn({ err: reason }, 'a client broke the protocol; its connection is closed')
-    if (this.#socket.writable) this.#socket.write(encodeMessage({ jsonrpc: '2.0', id: null, error: toWire(reason) }))
-    this.abort(new LoopatError('cancelled', 'the connection was closed because of a protocol error'))
+    this.#dismiss(reason, new LoopatError('cancelled', 'the connection was closed because of a protocol error'))
+  }
+
+  /** @param lastWords what the client is told @param reason why what it asked for is given up */
+  #dismiss(lastWords: LoopatError, reason: LoopatError): void {
+    if (this.#socket.writable) this.#socket.write(encodeMessage({ jsonrpc: '2.0', id: null, error: toWire(lastWords) }))
+    this.abort(reason)
     void this.close()
   }
 

@@ -108,10 +108,11 @@ describe('a command with limits', () => {
   })
 
   it('should end with all that it has started when its client vanishes', async () => {
-    // There are more of them in test/long.
+    // There are more of them in test/long, and such that are stopped.
     const random = Random.fromEnvironment('LOOPAT_VANISH_SEED')
-    const how = { count: 30, parallel: 8, stoppedMs: 1000 }
-    const { leftovers, seen } = await vanish({ workspace, loop: 'limits', random, ...how })
+    const how = { count: 30, parallel: 8, ways: ['close', 'kill'] } as const
+    using vanished = await vanish({ workspace, loop: 'limits', random, ...how })
+    const { leftovers, seen } = vanished
     expect(seen).toBeGreaterThan(5)
     await eventually(`nothing is left, seed ${random.seed}`, async () => (await leftovers()).length === 0)
     expect(await workspace.ok('exec', 'limits', 'echo', 'fine')).toBe('fine')

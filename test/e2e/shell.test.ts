@@ -1,3 +1,6 @@
+import { readFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
 import { TestTerminal } from '../harness/pty.ts'
 import { eventually, makeWorkspace, processesWith, type TestWorkspace } from '../harness/workspace.ts'
@@ -125,6 +128,33 @@ describe('loopctl on a terminal', () => {
     await eventually('it runs', async () => (await processesWith(['sleep', '765432'])).length === 1)
     on.type('\x03')
     await eventually('the command inside ends', async () => (await processesWith(['sleep', '765432'])).length === 0)
+  })
+
+  it('should be stopped by Ctrl-Z, tell the daemon, and go on', async () => {
+    const words = `'${workspace.program}' exec ${loop} sh -c 'echo began; sleep 2; echo ended; exit 4'`
+    terminal = new TestTerminal(`set -m; ${words}; echo "(stopped: $?)"; sleep 3; fg; echo "(code $?)"`, workspace.env)
+    await terminal.expect(/began\r\n/)
+    terminal.type('\x1a')
+    await terminal.expect(/\(stopped: 148\)/)
+    await terminal.expect(/ended\r\n/)
+    await terminal.expect(/\(code 4\)/)
+    const said = (await readFile(join(workspace.home, 'log/loopatd.log'), 'utf8')).matchAll(/"isAway":(true|false)/g)
+    expect([...said].map(([, isAway]) => isAway)).toEqual(['true', 'false'])
+  })
+
+  it('should still listen when the terminal takes nothing', async () => {
+    const on = open('exec', loop, 'yes', '876543')
+    await modes(on)
+    await on.expect(/\n876543/)
+    on.hold(true)
+    const [pid] = await processesWith(['exec', loop, 'yes', '876543'], { atEnd: true })
+    if (pid === undefined) throw new Error('no loopctl runs')
+    // A terminal holds a few kilobytes.
+    await sleep(1000)
+    process.kill(pid, 'SIGTERM')
+    await eventually('the command inside ends', async () => (await processesWith(['yes', '876543'])).length === 0)
+    on.hold(false)
+    await on.expect(/\(code 143\)/)
   })
 
   it('should hand lines on to exec -i', async () => {

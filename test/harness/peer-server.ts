@@ -134,7 +134,7 @@ export interface TestServer extends AsyncDisposable {
 
 export async function startServer(
   own: Parameters<typeof stubServices>[0] = {},
-  options: Partial<Pick<ServerOptions, 'limits' | 'tokenMs' | 'checkResults'>> = {},
+  options: Partial<Pick<ServerOptions, 'clock' | 'limits' | 'tokenMs' | 'checkResults'>> = {},
 ): Promise<TestServer> {
   const directory = await mkdtemp(join(tmpdir(), 'loopat-server-'))
   const path = join(directory, 'loopatd.sock')

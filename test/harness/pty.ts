@@ -33,6 +33,12 @@ export class TestTerminal {
     this.#pty.write(text)
   }
 
+  /** Takes no output any more, as after Ctrl-S, until it does again. */
+  hold(isHeld: boolean): void {
+    if (isHeld) this.#pty.pause()
+    else this.#pty.resume()
+  }
+
   /** Changes the size of the terminal. */
   resize(cols: number, rows: number): void {
     this.#pty.resize(cols, rows)

@@ -3,6 +3,7 @@ import { once } from 'node:events'
 import { readdir } from 'node:fs/promises'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { connect } from '@loopatd/client'
+import { LOST_MS } from '@loopatd/protocol'
 import type { Random } from './random.ts'
 import { argumentsOf, type TestWorkspace } from './workspace.ts'
 
@@ -17,8 +18,12 @@ const SCRIPTS = [
   'exec >/dev/null 2>&1; sleep N & wait',
 ] as const
 
-/** How a client goes away. */
+/** How a client goes away: it closes its connection, is killed, or is stopped for good. */
 const WAYS = ['close', 'kill', 'stop'] as const
+type Way = (typeof WAYS)[number]
+
+/** How many stopped clients there are at a time that the daemon takes for living ones. Each has two connections. */
+const MAX_STOPPED = 60
 
 /** What vanishes, and how. */
 export interface VanishOptions {
@@ -29,12 +34,12 @@ export interface VanishOptions {
   /** How many clients, and how many of them at a time. */
   readonly count: number
   readonly parallel: number
-  /** How long a client that is stopped stays so before it is killed, in milliseconds. */
-  readonly stoppedMs: number
+  /** Which ways there are; default: all. */
+  readonly ways?: readonly Way[]
 }
 
-/** What became of them. */
-export interface Vanished {
+/** What became of them. Its end kills clients that are stopped, which are not needed for anything to end. */
+export interface Vanished extends Disposable {
   /** What is left of them now, as the words of processes. */
   readonly leftovers: () => Promise<string[]>
   /** How many processes there were at a time, at least. */
@@ -42,7 +47,8 @@ export interface Vanished {
 }
 
 /**
- * Runs commands whose clients vanish: while they start, while they run, while nobody reads what they write.
+ * Runs commands whose clients vanish: while they start, while they run, while nobody reads what they write. Returns when
+ * the last that was stopped is to be missed.
  */
 export async function vanish({
   workspace,
@@ -50,26 +56,42 @@ export async function vanish({
   random,
   count,
   parallel,
-  stoppedMs,
+  ways = WAYS,
 }: VanishOptions): Promise<Vanished> {
   const number = String(1e8 + random.below(9e8))
   const leftovers = () => processesAbout(number)
+  const stopped: ChildProcess[] = []
+  const believed = new Set<Promise<unknown>>()
   let left = count
   let seen = 0
   const worker = async () => {
     for (; left > 0; ) {
       left -= 1
-      const way = WAYS[left % WAYS.length] ?? 'close'
+      const way = ways[left % ways.length] ?? 'close'
       const script = random.pick(SCRIPTS).replaceAll('N', number)
       const delayMs = random.pick([0, random.below(400), 400 + random.below(400)])
       if (way === 'close') await closeClient({ workspace, loop, script, delayMs })
-      else await killClient({ workspace, loop, script, delayMs }, way === 'stop' ? stoppedMs : undefined)
+      else if (way === 'kill') await killClient({ workspace, loop, script, delayMs })
+      else {
+        if (believed.size >= MAX_STOPPED) await Promise.race(believed)
+        const missed: Promise<unknown> = stopClient({ workspace, loop, script, delayMs })
+          .then((child) => stopped.push(child))
+          .then(() => sleep(LOST_MS))
+          .finally(() => believed.delete(missed))
+        believed.add(missed)
+      }
     }
   }
-  const workers = Promise.all(Array.from({ length: parallel }, worker))
+  const workers = Promise.all(Array.from({ length: parallel }, worker)).then(() => Promise.all(believed))
   const isOver = workers.then(() => true)
   while (!(await Promise.race([isOver, sleep(300, false)]))) seen = Math.max(seen, (await leftovers()).length)
-  return { leftovers, seen }
+  return {
+    leftovers,
+    seen,
+    [Symbol.dispose]: () => {
+      for (const child of stopped) child.kill('SIGKILL')
+    },
+  }
 }
 
 interface Vanishing {
@@ -90,25 +112,31 @@ async function closeClient({ workspace, loop, script, delayMs }: Vanishing): Pro
   await client.close()
 }
 
-/** loopctl, which is killed, at once or after having been stopped for a while. */
-async function killClient(
-  { workspace, loop, script, delayMs }: Vanishing,
-  stoppedMs: number | undefined,
-): Promise<void> {
-  const child: ChildProcess = spawn(workspace.program, ['exec', loop, 'sh', '-c', script], {
+/** loopctl, which is killed. */
+async function killClient(vanishing: Vanishing): Promise<void> {
+  const child = startClient(vanishing)
+  const gone = once(child, 'exit')
+  await sleep(vanishing.delayMs)
+  child.kill('SIGKILL')
+  child.stdout?.destroy()
+  await gone
+}
+
+/** loopctl, which is stopped. */
+async function stopClient(vanishing: Vanishing): Promise<ChildProcess> {
+  const child = startClient(vanishing)
+  await sleep(vanishing.delayMs)
+  child.kill('SIGSTOP')
+  return child
+}
+
+function startClient({ workspace, loop, script }: Vanishing): ChildProcess {
+  const child = spawn(workspace.program, ['exec', loop, 'sh', '-c', script], {
     env: { ...workspace.env },
     stdio: ['pipe', 'pipe', 'ignore'],
   })
   child.stdin?.on('error', () => undefined)
-  const gone = once(child, 'exit')
-  await sleep(delayMs)
-  if (stoppedMs !== undefined) {
-    child.kill('SIGSTOP')
-    await sleep(stoppedMs)
-  }
-  child.kill('SIGKILL')
-  child.stdout?.destroy()
-  await gone
+  return child
 }
 
 /** Words of all processes of this host, those in loops included, of which one has the number in it. */

@@ -241,6 +241,49 @@ describe('loopctl exec', () => {
     expect(here.exits).toEqual([])
   })
 
+  it('should tell the daemon that it is stopped by Ctrl-Z, and that it goes on', async () => {
+    const said: unknown[] = []
+    stub.on('presence/set', ({ away }) => {
+      said.push(away)
+      return {}
+    })
+    command(async (stream) => {
+      expect(await stream.control()).toEqual({ type: 'signal', signal: 'SIGTERM' })
+      return 3
+    })
+    const here = host({ input: '' })
+    const result = here.run('exec', 'L', 'x')
+    await streamed
+    const goOn = await here.suspend()
+    expect(said).toEqual([true])
+    goOn()
+    await vi.waitFor(() => expect(said).toEqual([true, false]))
+    here.signal('SIGTERM')
+    expect((await result).code).toBe(3)
+    expect(here.suspensions.size).toBe(0)
+  })
+
+  it.each([
+    ['does not know what that means', () => Promise.reject(new LoopatError('method_not_found', 'what?'))],
+    ['does not answer', () => new Promise(() => undefined)],
+  ])('should be stopped by Ctrl-Z, too, when the daemon %s', async (_what, handler) => {
+    stub.on('presence/set', handler)
+    let finish: () => void = () => undefined
+    command(async () => {
+      await new Promise<void>((resolve) => {
+        finish = resolve
+      })
+      return 0
+    })
+    const here = host({ input: '' })
+    const result = here.run('exec', 'L', 'x')
+    await streamed
+    const goOn = await here.suspend()
+    goOn()
+    finish()
+    expect((await result).code).toBe(0)
+  })
+
   it('should leave at once on a third Ctrl-C', async () => {
     command(async () => await new Promise<number>(() => undefined))
     const here = host({ input: '' })
@@ -316,6 +359,22 @@ describe('loopctl shell', () => {
     expect(here.modes).toEqual([true, false])
     expect(here.stdout.text).toBe('\x1b[?1049h')
     expect(here.exitListeners.size).toBe(0)
+  })
+
+  it('should give the terminal back while it is stopped', async () => {
+    stub.on('presence/set', () => ({}))
+    command((_stream, signal) => cancelled(signal))
+    const here = host(terminal)
+    const result = here.run('shell', 'L')
+    await streamed
+    await vi.waitFor(() => expect(here.modes).toEqual([true]))
+    const goOn = await here.suspend()
+    expect(here.modes).toEqual([true, false])
+    goOn()
+    expect(here.modes).toEqual([true, false, true])
+    here.signal('SIGTERM')
+    await result
+    expect(here.modes).toEqual([true, false, true, false])
   })
 
   it('should give the terminal back, with what a program switched on switched off, when the daemon goes away', async () => {

@@ -47,7 +47,10 @@ export class TestHost implements Host {
   readonly stdin: Input & PassThrough
   readonly stdout: Capture
   readonly stderr: Capture
+  readonly patient: Host['patient']
   readonly signals = new EventEmitter()
+  /** What is to be done when the program is stopped and continued. */
+  readonly suspensions = new Set<{ readonly before: () => Promise<void>; readonly after: () => void }>()
   /** Modes that the terminal was put into: raw or not. */
   readonly modes: boolean[] = []
   readonly exits: number[] = []
@@ -65,10 +68,16 @@ export class TestHost implements Host {
     if (options.input !== undefined) this.stdin.end(options.input)
     this.stdout = new Capture(options.tty?.stdout)
     this.stderr = new Capture(options.tty?.stderr)
+    this.patient = this
   }
 
   now = () => this.time
   setRawMode = (raw: boolean) => void this.modes.push(raw)
+  onSuspend = (before: () => Promise<void>, after: () => void) => {
+    const suspension = { before, after }
+    this.suspensions.add(suspension)
+    return () => void this.suspensions.delete(suspension)
+  }
   exit = (code: number) => void this.exits.push(code)
   atExit = (listener: () => void) => {
     this.exitListeners.add(listener)
@@ -91,6 +100,15 @@ export class TestHost implements Host {
   async run(...argv: string[]): Promise<{ code: number; stdout: string; stderr: string }> {
     const code = await run(argv, this)
     return { code, stdout: this.stdout.text, stderr: this.stderr.text }
+  }
+
+  /** Stops this program by Ctrl-Z. @returns what continues it */
+  async suspend(): Promise<() => void> {
+    const all = [...this.suspensions]
+    await Promise.all(all.map(({ before }) => before()))
+    return () => {
+      for (const { after } of all) after()
+    }
   }
 
   /** Sends this program a signal. */
