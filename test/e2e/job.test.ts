@@ -103,6 +103,25 @@ describe('loopctl job', () => {
     expect(await workspace.json('show', loop)).toMatchObject({ leases: [] })
   })
 
+  it('should be followed and waited for while daemons come and go', async () => {
+    const id = await shell(ENDLESS, '/tmp/outlived')
+    const following = workspace.loopctl(['job', 'logs', '-f', loop, id])
+    const waiting = workspace.loopctl(['job', 'wait', loop, id])
+    await sleep(500)
+    await workspace.ok('daemon', 'restart')
+    await sleep(500)
+    await killDaemon()
+    await workspace.ok('daemon', 'start')
+    await sleep(500)
+    await touch('/tmp/outlived')
+    expect(await waiting).toEqual({ code: 7, stdout: '', stderr: '' })
+    const { code, stdout, stderr } = await following
+    expect({ code, stderr }).toEqual({ code: 0, stderr: '' })
+    expect(linesOf(stdout).length).toBeGreaterThan(20)
+    expect(stdout).toBe(countTo(linesOf(stdout).length))
+    expect((await logs(id)).stdout).toBe(stdout)
+  })
+
   it('should follow a log until the job ends', async () => {
     const id = await shell(ENDLESS, '/tmp/followed')
     const following = workspace.spawn(['job', 'logs', '-f', loop, id], { stdio: ['ignore', 'pipe', 'inherit'] })

@@ -7,6 +7,7 @@ import { UsageError } from '../exit.ts'
 import { printLog } from '../job-log.ts'
 import { startJob } from '../job-start.ts'
 import { describeJob, jobTable } from '../job-table.ts'
+import { withSteadyDaemon } from '../steady.ts'
 
 /** Signals by the names that people use. */
 const SIGNALS = ['HUP', 'INT', 'QUIT', 'TERM', 'KILL', 'USR1', 'USR2'] as const
@@ -109,13 +110,15 @@ async function logs(named: Named, options: LogOptions, context: Context): Promis
   }
   const from = { ...(offset === undefined ? {} : { offset }), ...(tail === undefined ? {} : { tailBytes: tail }) }
   const streams = stream === undefined ? (['stdout', 'stderr'] as const) : [stream]
-  await context.withClient(async (client) => {
-    await Promise.all(streams.map((one) => printLog(client, { ...named, ...from, stream: one, follow }, context)))
+  await withSteadyDaemon(context, async (ask) => {
+    await Promise.all(streams.map((one) => printLog(ask, { ...named, ...from, stream: one, follow }, context)))
   })
 }
 
 async function wait(named: Named, { json }: { json?: boolean }, context: Context): Promise<void> {
-  const { job } = await context.withClient((client) => client.job.wait(named, { signal: context.signal }))
+  const { job } = await withSteadyDaemon(context, (ask) =>
+    ask((client) => client.job.wait(named, { signal: context.signal })),
+  )
   if (json) context.output.json(job)
   else if (job.state === 'lost') context.output.note(`job ${job.id}: ${describeJob(job)}`)
   context.exitCode = job.exitCode ?? EXIT.lost.code

@@ -47,6 +47,22 @@ describe('loopctl job', () => {
     expect(JSON.parse((await run('start', '--json', 'x', 'ls')).stdout)).toEqual(job)
   })
 
+  it('should wait on when the daemon goes away and another one comes, and take other errors as they are', async () => {
+    let count = 0
+    stub.on('job/wait', (_params, call) => {
+      count += 1
+      if (count === 1) throw new LoopatError('daemon_stopping', 'the daemon is shutting down')
+      if (count === 2) call.disconnect()
+      return { job: { ...job, state: 'exited', exitCode: 3 } }
+    })
+    expect(await run('wait', 'x', job.id)).toMatchObject({ code: 3 })
+    expect(count).toBe(3)
+    stub.on('job/wait', () => {
+      throw new LoopatError('job_not_found', 'there is none')
+    })
+    expect(await run('wait', 'x', job.id)).toMatchObject({ code: 125 })
+  })
+
   it('should be started by exec --detach, too', async () => {
     const host = new TestHost({ socket: stub.socket })
     expect(await host.run('exec', '-d', 'x', '--', 'make')).toEqual({ code: 0, stdout: '0123abcd\n', stderr: '' })
