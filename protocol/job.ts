@@ -130,6 +130,7 @@ export const jobLogs = defineMethod({
     firstOffset: z.int().min(0).describe('First byte that is kept.'),
     endOffset: z.int().min(0).describe('Bytes that were written so far.'),
     eof: z.boolean().describe('Whether nothing more comes: the job has ended, and all is read.'),
+    cut: z.boolean().describe('Whether the disk had no room for what the job wrote after `endOffset`.'),
   }),
   errors: ['ambiguous_loop', 'job_not_found', 'log_unreadable', 'loop_not_found', 'offset_invalid', 'storage_failed'],
 })

@@ -38,8 +38,9 @@ async function* partsOf(ask: Ask, request: LogRequest, context: Context): AsyncG
   if (part.offset > wanted) context.output.note(`The first ${part.offset} bytes of ${stream} are not kept any more.`)
   for (;;) {
     if (part.data !== '') yield Buffer.from(part.data, 'base64')
-    if (part.eof || (!follow && part.nextOffset >= endOffset)) return
+    if (part.eof || (!follow && part.nextOffset >= endOffset)) break
     const next = { offset: part.nextOffset, waitMs: follow ? WAIT_MS : 0 }
     part = await ask((client) => client.job.logs({ ...read, ...next }, { signal: context.signal }))
   }
+  if (part.cut) context.output.note(`The disk had no room for what came after byte ${part.endOffset} of ${stream}.`)
 }

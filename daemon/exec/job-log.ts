@@ -1,6 +1,6 @@
 import { type CheckedParamsOf, LoopatError, type ResultOf } from '@loopatd/protocol'
 import type { Clock } from '../lib/clock.ts'
-import { type JobPlace, readSegment, type Segment, segmentsOf } from './job-room.ts'
+import { type JobPlace, lookAtLog, readSegment, type Segment } from './job-room.ts'
 
 type Params = CheckedParamsOf<'job/logs'>
 type Result = ResultOf<'job/logs'>
@@ -29,12 +29,12 @@ export async function readLog(source: LogSource, params: Params, signal: AbortSi
     // Asked first: what is read afterwards is all there will be.
     const isDrained = await source.isDrained()
     signal.throwIfAborted()
-    const { bytes, offset, firstOffset, endOffset } = await readOnce(source.place, params)
+    const { bytes, offset, isCut, ...ends } = await readOnce(source.place, params)
     const text = params.encoding === 'utf8' && !isDrained ? wholeCharacters(bytes) : bytes
     const nextOffset = offset + text.length
-    const eof = isDrained && nextOffset >= endOffset
+    const eof = isDrained && nextOffset >= ends.endOffset
     if (text.length > 0 || eof || clock.monotonicMs() >= deadline) {
-      return { data: text.toString(params.encoding), offset, nextOffset, firstOffset, endOffset, eof }
+      return { data: text.toString(params.encoding), offset, nextOffset, ...ends, eof, cut: isCut }
     }
     await clock.sleep(Math.min(LOOK_MS, deadline - clock.monotonicMs()), signal)
   }
@@ -43,14 +43,15 @@ export async function readLog(source: LogSource, params: Params, signal: AbortSi
 /** A log is written, and its beginning removed, while it is read. */
 async function readOnce(place: JobPlace, params: Params) {
   for (let attempt = 1; ; attempt += 1) {
-    const segments = await segmentsOf(place, params.stream)
-    if (segments === undefined) throw unreadable(place)
+    const sight = await lookAtLog(place, params.stream)
+    if (sight === undefined) throw unreadable(place)
+    const { segments, isCut } = sight
     const firstOffset = segments[0]?.offset ?? 0
     const last = segments.at(-1) ?? { offset: 0, size: 0 }
     const endOffset = last.offset + last.size
     const offset = beginOf(params, { firstOffset, endOffset })
     const bytes = await readFrom(place, { segments, params, offset })
-    if (bytes !== undefined) return { bytes, offset, firstOffset, endOffset }
+    if (bytes !== undefined) return { bytes, offset, firstOffset, endOffset, isCut }
     if (attempt === MAX_ATTEMPTS) throw unreadable(place)
   }
 }

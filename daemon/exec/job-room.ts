@@ -64,8 +64,16 @@ export function sightOf(names: readonly string[]): JobSight & { readonly exitCod
   }
 }
 
-/** Files of a log, oldest first, without holes. @returns undefined when there is no directory of the job, or a strange one */
-export async function segmentsOf(place: JobPlace, stream: JobStream): Promise<Segment[] | undefined> {
+/** What there is of a log. */
+export interface LogSight {
+  /** Files, oldest first, without holes. */
+  readonly segments: readonly Segment[]
+  /** Whether there was no room for what came after them. */
+  readonly isCut: boolean
+}
+
+/** Looks at a log. @returns undefined when there is no directory of the job, or a strange one */
+export async function lookAtLog(place: JobPlace, stream: JobStream): Promise<LogSight | undefined> {
   await using directory = await openRoom(place)
   const names = directory === undefined ? undefined : await namesIn(directory)
   if (directory === undefined || names === undefined) return undefined
@@ -74,7 +82,7 @@ export async function segmentsOf(place: JobPlace, stream: JobStream): Promise<Se
     const stats = await statOf(directory, `${stream}.${offset}`)
     if (stats?.isFile() === true) segments.push({ offset, size: stats.size })
   }
-  return joined(segments)
+  return { segments: joined(segments), isCut: names.includes(`${stream}.cut`) }
 }
 
 /** Offsets of the files of a log, in order. */

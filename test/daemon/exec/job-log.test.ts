@@ -38,6 +38,7 @@ describe('reading a log', () => {
       firstOffset: 100,
       endOffset: 113,
       eof: true,
+      cut: false,
     })
     expect(await read({ offset: 7, maxBytes: 4 })).toMatchObject({
       data: 'abcd',
@@ -45,6 +46,12 @@ describe('reading a log', () => {
       nextOffset: 104,
       eof: false,
     })
+  })
+
+  it('should tell that the disk had no room for more of it', async () => {
+    await writeFile(join(room, 'stdout.cut'), '')
+    expect(await read()).toMatchObject({ data: 'abcdefghijklm', cut: true })
+    expect(await read({ stream: 'stderr' })).toMatchObject({ data: '', cut: false })
   })
 
   it.each([

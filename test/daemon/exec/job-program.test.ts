@@ -89,6 +89,22 @@ describe.each(SHELLS.map((shell) => [shell.join(' '), shell] as const))('the pro
     expect(await isSupervised('a')).toBe(false)
   })
 
+  it('should tell that a log cannot be written any more, and let the command write on', async () => {
+    // What takes the place of the log is found after four reads.
+    const script =
+      'for i in 1 2 3; do echo $i; sleep 0.2; done; rm "$1" && mkdir "$1"; echo 4; sleep 0.2; seq 9999; exit 3'
+    await start('a', ['sh', '-c', script, 'sh', join(room('a'), 'stdout.0')])
+    await until(has('a', 'complete'))
+    const names = await namesOf('a')
+    expect(names.filter((name) => !name.startsWith('session.'))).toEqual([
+      'complete',
+      'exit.3',
+      'stderr.0',
+      'stdout.0',
+      'stdout.cut',
+    ])
+  })
+
   it('should run the command in a session of its own, with signals, input and environment as they were', async () => {
     const script = 'cat; trap; kill -INT $$; echo not reached'
     const answer = await start('a', ['sh', '-c', script], { env: { id: 'kept', loopat_code: 'kept too' } })

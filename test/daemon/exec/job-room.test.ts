@@ -7,10 +7,10 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import {
   joined,
   lookAtJob,
+  lookAtLog,
   offsetsIn,
   readSegment,
   removeRoom,
-  segmentsOf,
   sightOf,
 } from '../../../daemon/exec/job-room.ts'
 
@@ -94,7 +94,7 @@ describe('the directory of a job', () => {
     const sight = await lookAtJob(place())
     expect(sight?.exit?.code).toBe(3)
     expect(Math.abs(Date.now() - (sight?.exit?.at.getTime() ?? 0))).toBeLessThan(60_000)
-    expect(await segmentsOf(place(), 'stdout')).toEqual([
+    expect((await lookAtLog(place(), 'stdout'))?.segments).toEqual([
       { offset: 0, size: 5 },
       { offset: 5, size: 4 },
     ])
@@ -130,7 +130,7 @@ describe('the directory of a job', () => {
   ])('should not be looked for over a link in place of %s', async (_what, plant) => {
     await plant()
     expect(await lookAtJob(place())).toBe(undefined)
-    expect(await segmentsOf(place(), 'stdout')).toBe(undefined)
+    expect(await lookAtLog(place(), 'stdout')).toBe(undefined)
     expect(await read()).toBe(undefined)
     await removeRoom(place())
     expect(await readFile(join(root, 'outside', 'stdout.0'), 'utf8')).toBe('secret')
@@ -143,7 +143,7 @@ describe('the directory of a job', () => {
     await mkdir(join(room, 'stdout.7'))
     const before = descriptors()
     for (const offset of [0, 6, 7]) expect(await read(offset)).toBe(undefined)
-    expect(await segmentsOf(place(), 'stdout')).toEqual([])
+    expect((await lookAtLog(place(), 'stdout'))?.segments).toEqual([])
     expect(await lookAtJob(place())).toMatchObject({ exit: undefined, strange: 'the record of its end is no file' })
     expect(descriptors()).toBe(before)
   })
@@ -157,7 +157,7 @@ describe('the directory of a job', () => {
   it('should be strange with too many names in it', async () => {
     for (let index = 0; index <= 1000; index += 1) await writeFile(join(room, `x${index}`), '')
     expect(await lookAtJob(place())).toMatchObject({ strange: 'more than 1000 entries', exit: undefined })
-    expect(await segmentsOf(place(), 'stdout')).toBe(undefined)
+    expect(await lookAtLog(place(), 'stdout')).toBe(undefined)
   })
 
   it('should be removed with links in it, and without what they lead to', async () => {

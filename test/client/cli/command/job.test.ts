@@ -112,7 +112,7 @@ describe('loopctl job', () => {
   })
 
   /** Answers with text of one stream, in parts of at most four bytes; the beginning of it is gone. */
-  function serve(texts: Readonly<Record<string, string>>, first = 0): void {
+  function serve(texts: Readonly<Record<string, string>>, first = 0, isCut = false): void {
     stub.on('job/logs', ({ stream, offset, tailBytes }) => {
       const text = texts[String(stream)] ?? ''
       const end = first + text.length
@@ -120,9 +120,18 @@ describe('loopctl job', () => {
       const data = text.slice(at - first, at - first + 4)
       const nextOffset = at + data.length
       const offsets = { offset: at, nextOffset, firstOffset: first, endOffset: end }
-      return { data: Buffer.from(data).toString('base64'), ...offsets, eof: nextOffset === end }
+      return { data: Buffer.from(data).toString('base64'), ...offsets, eof: nextOffset === end, cut: isCut }
     })
   }
+
+  it('should say where a log ends too early', async () => {
+    serve({ stdout: 'half\n' }, 0, true)
+    const { stdout, stderr } = await run('logs', '--stream', 'stdout', 'x', '0123abcd')
+    expect({ stdout, stderr }).toEqual({
+      stdout: 'half\n',
+      stderr: 'The disk had no room for what came after byte 5 of stdout.\n',
+    })
+  })
 
   it('should print both outputs, each to its own', async () => {
     serve({ stdout: 'this goes out\n', stderr: 'and this not\n' })
