@@ -42,7 +42,7 @@ class SteadyDaemon {
       } catch (error) {
         if (!isGone(error)) throw error
         // Of several questions, the first that fails looks for all.
-        if (this.#client === asked) this.#client = this.#findNext(client, error)
+        if (this.#client === asked) this.#client = this.#findNext(error)
       }
     }
   }
@@ -52,10 +52,12 @@ class SteadyDaemon {
     if (connected.status === 'fulfilled') await connected.value.close()
   }
 
-  /** @throws what the last one was lost with, when no other comes in time */
-  async #findNext(last: LoopatClient, why: unknown): Promise<LoopatClient> {
+  /**
+   * The connection to the last one is left to end by itself: other questions are still to be answered on it.
+   * @throws what the last one was lost with, when no other comes in time
+   */
+  async #findNext(why: unknown): Promise<LoopatClient> {
     const { signal } = this.#context
-    await last.close()
     const deadline = performance.now() + AWAY_MS
     for (;;) {
       await sleep(LOOK_MS, undefined, { signal })

@@ -63,6 +63,22 @@ describe('loopctl job', () => {
     expect(await run('wait', 'x', job.id)).toMatchObject({ code: 125 })
   })
 
+  it('should follow both outputs on, though only one is told that the daemon goes away', async () => {
+    let isTold = false
+    stub.on('job/logs', async ({ stream }) => {
+      if (stream === 'stdout' && !isTold) {
+        isTold = true
+        throw new LoopatError('daemon_stopping', 'the daemon is shutting down')
+      }
+      if (stream === 'stderr') await new Promise((resolve) => setTimeout(resolve, 400))
+      const data = Buffer.from(`${stream}\n`)
+      const offsets = { offset: 0, nextOffset: 7, firstOffset: 0, endOffset: 7 }
+      return { data: data.toString('base64'), ...offsets, eof: true, cut: false }
+    })
+    const ended = { code: 0, stdout: 'stdout\n', stderr: 'stderr\n' }
+    expect(await run('logs', '-f', 'x', job.id)).toEqual(ended)
+  })
+
   it('should be started by exec --detach, too', async () => {
     const host = new TestHost({ socket: stub.socket })
     expect(await host.run('exec', '-d', 'x', '--', 'make')).toEqual({ code: 0, stdout: '0123abcd\n', stderr: '' })
