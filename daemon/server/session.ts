@@ -268,7 +268,9 @@ export class Session implements RouteSession {
 
   #accept(message: Message): void {
     if (isAnswer(message) && !this.#presence.answered()) {
-      throw new LoopatError('protocol_error', 'not a valid message: it answers nothing that was asked')
+      throw new LoopatError('protocol_error', 'not a valid message: it answers nothing that was asked', {
+        next: 'Answer requests of the daemon one time.',
+      })
     }
     if (!isRequest(message) || message.id === null) return
     if (this.#ids.has(message.id)) {
