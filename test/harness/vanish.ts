@@ -74,11 +74,10 @@ export async function vanish({
       else if (way === 'kill') await killClient({ workspace, loop, script, delayMs })
       else {
         if (believed.size >= MAX_STOPPED) await Promise.race(believed)
-        const missed: Promise<unknown> = stopClient({ workspace, loop, script, delayMs })
-          .then((child) => stopped.push(child))
-          .then(() => sleep(LOST_MS))
-          .finally(() => believed.delete(missed))
+        stopped.push(await stopClient({ workspace, loop, script, delayMs }))
+        const missed = sleep(LOST_MS)
         believed.add(missed)
+        void missed.then(() => believed.delete(missed))
       }
     }
   }
