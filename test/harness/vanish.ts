@@ -1,7 +1,7 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { readdir } from 'node:fs/promises'
-import { setTimeout as sleep } from 'node:timers/promises'
+import { setTimeout as sleep, setImmediate as turn } from 'node:timers/promises'
 import { connect } from '@loopatd/client'
 import { LOST_MS } from '@loopatd/protocol'
 import type { Random } from './random.ts'
@@ -62,6 +62,7 @@ export async function vanish({
   const leftovers = () => processesAbout(number)
   const stopped: ChildProcess[] = []
   const believed = new Set<Promise<unknown>>()
+  let turns: Promise<unknown> = Promise.resolve()
   let left = count
   let seen = 0
   const worker = async () => {
@@ -70,6 +71,9 @@ export async function vanish({
       const way = ways[left % ways.length] ?? 'close'
       const script = random.pick(SCRIPTS).replaceAll('N', number)
       const delayMs = random.pick([0, random.below(400), 400 + random.below(400)])
+      // Starting a program holds this one up, for long on a busy host: connections that wait get their turn in between.
+      turns = turns.then(() => turn())
+      await turns
       if (way === 'close') await closeClient({ workspace, loop, script, delayMs })
       else if (way === 'kill') await killClient({ workspace, loop, script, delayMs })
       else {
