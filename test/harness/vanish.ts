@@ -59,8 +59,8 @@ export async function vanish({
   ways = WAYS,
 }: VanishOptions): Promise<Vanished> {
   const number = String(1e8 + random.below(9e8))
-  const leftovers = () => processesAbout(number)
   const stopped: ChildProcess[] = []
+  const leftovers = () => processesAbout(number, new Set(stopped.map(({ pid }) => `${pid}`)))
   const believed = new Set<Promise<unknown>>()
   let turns: Promise<unknown> = Promise.resolve()
   let left = count
@@ -142,9 +142,9 @@ function startClient({ workspace, loop, script }: Vanishing): ChildProcess {
   return child
 }
 
-/** Words of all processes of this host, those in loops included, of which one has the number in it. */
-async function processesAbout(number: string): Promise<string[]> {
-  const pids = (await readdir('/proc')).filter((name) => /^\d+$/.test(name))
+/** Words of all processes of this host but some, those in loops included, of which one has the number in it. */
+async function processesAbout(number: string, but: ReadonlySet<string>): Promise<string[]> {
+  const pids = (await readdir('/proc')).filter((name) => /^\d+$/.test(name) && !but.has(name))
   const all = await Promise.all(pids.map(argumentsOf))
   return all.filter((words) => words.includes(number)).map((words) => words.replaceAll('\0', ' ').trim())
 }
