@@ -1,6 +1,7 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { readdir } from 'node:fs/promises'
+import type { Readable } from 'node:stream'
 import { setTimeout as sleep, setImmediate as turn } from 'node:timers/promises'
 import { connect } from '@loopatd/client'
 import { LOST_MS } from '@loopatd/protocol'
@@ -71,14 +72,15 @@ export async function vanish({
       const way = ways[left % ways.length] ?? 'close'
       const script = random.pick(SCRIPTS).replaceAll('N', number)
       const delayMs = random.pick([0, random.below(400), 400 + random.below(400)])
+      const vanishing = { workspace, loop, script, delayMs, isSeen: random.below(2) === 0 }
       // Starting a program holds this one up, for long on a busy host: connections that wait get their turn in between.
       turns = turns.then(() => turn())
       await turns
-      if (way === 'close') await closeClient({ workspace, loop, script, delayMs })
-      else if (way === 'kill') await killClient({ workspace, loop, script, delayMs })
+      if (way === 'close') await closeClient(vanishing)
+      else if (way === 'kill') await killClient(vanishing)
       else {
         if (believed.size >= MAX_STOPPED) await Promise.race(believed)
-        stopped.push(await stopClient({ workspace, loop, script, delayMs }))
+        stopped.push(await stopClient(vanishing))
         const missed = sleep(LOST_MS)
         believed.add(missed)
         void missed.then(() => believed.delete(missed))
@@ -101,17 +103,32 @@ interface Vanishing {
   readonly workspace: TestWorkspace
   readonly loop: string
   readonly script: string
-  /** From the start of the client until it goes away. */
+  /** Whether the command has written something before the client goes away: on a busy host few others would begin. */
+  readonly isSeen: boolean
+  /** From then, or from the start of the client, until it goes away. */
   readonly delayMs: number
 }
 
+/** How long to wait for output at most, in milliseconds: some commands write none. */
+const READY_MS = 5000
+
+/** Waits until the client is to go away. */
+async function live({ isSeen, delayMs }: Vanishing, output: Readable | null): Promise<void> {
+  const first = new Promise((resolve) => {
+    if (isSeen) output?.once('data', () => resolve(output.pause()))
+  })
+  if (isSeen) await Promise.race([first, sleep(READY_MS)])
+  await sleep(delayMs)
+}
+
 /** A client of a library, which closes its connection. */
-async function closeClient({ workspace, loop, script, delayMs }: Vanishing): Promise<void> {
+async function closeClient(vanishing: Vanishing): Promise<void> {
+  const { workspace, loop, script } = vanishing
   const client = await connect({ socket: workspace.socket })
   const command = await client.exec.spawn({ loop, command: ['sh', '-c', script] })
-  command.stdout.on('error', () => undefined).once('data', () => command.stdout.pause())
+  command.stdout.on('error', () => undefined)
   command.stdin.on('error', () => undefined)
-  await sleep(delayMs)
+  await live(vanishing, command.stdout)
   await client.close()
 }
 
@@ -119,7 +136,7 @@ async function closeClient({ workspace, loop, script, delayMs }: Vanishing): Pro
 async function killClient(vanishing: Vanishing): Promise<void> {
   const child = startClient(vanishing)
   const gone = once(child, 'exit')
-  await sleep(vanishing.delayMs)
+  await live(vanishing, child.stdout)
   child.kill('SIGKILL')
   child.stdout?.destroy()
   await gone
@@ -128,7 +145,7 @@ async function killClient(vanishing: Vanishing): Promise<void> {
 /** loopctl, which is stopped. */
 async function stopClient(vanishing: Vanishing): Promise<ChildProcess> {
   const child = startClient(vanishing)
-  await sleep(vanishing.delayMs)
+  await live(vanishing, child.stdout)
   child.kill('SIGSTOP')
   return child
 }
