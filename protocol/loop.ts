@@ -79,7 +79,9 @@ export type LoopInfo = z.infer<typeof LoopInfo>
 /** Something that keeps a loop awake. */
 export const LeaseInfo = z.strictObject({
   id: z.string(),
-  owner: z.string().describe('What holds it: `exec`, `hold`, `client`, later `terminal`, `job` and others.'),
+  owner: z
+    .string()
+    .describe('What holds it: `client`, `exec`, `hold`, `image`, `job`, `recreation`, `start`, `terminal` and others.'),
   reason: z.string().describe('For people, such as the command that runs.'),
   since: z.iso.datetime(),
   expiresAt: z.iso.datetime().nullable().describe('When it ends by itself, as far as that can be known; null: never.'),

@@ -65,6 +65,9 @@ export async function startInTurn(context: LoopContext, request: StartRequest): 
     context.board.noteFailure(id, undefined)
     return { action: 'none', reason: null }
   }
+  const holder =
+    plan.kind === 'recreate' ? { owner: 'recreation', reason: plan.reason } : { owner: 'start', reason: cause.text }
+  using _lease = context.leases.acquire(id, { ...holder, passive: true })
   // Nobody is told of a look into an archived loop: it stays archived.
   const end =
     stored.meta.archivedAt === undefined
@@ -158,7 +161,7 @@ async function carryOut(
   { mode, isInteractive = false, onProgress, signal }: StartRequest,
 ): Promise<StartOutcome> {
   const needsImage = mode !== 'look' || guess.kind !== 'start'
-  const image = needsImage ? await imageOf(context, meta, onProgress, signal) : undefined
+  const image = needsImage ? await ensureImage(context, meta, onProgress, signal) : undefined
   const { id, name } = meta
   using _place = await context.admission?.enter({ id, name, isInteractive, onProgress }, signal)
   const plan = await planFor(context, meta, { mode, imageId: image?.id, signal })
@@ -188,10 +191,16 @@ async function hasVanished(
   return isEngineError(cause, 'not_found') && (await cache.inspect(id, signal)) === undefined
 }
 
-async function imageOf({ images }: LoopContext, { image }: Meta, onProgress: OnProgress, signal: AbortSignal) {
-  const found: LoopImage =
-    image === undefined ? await images.ensure(onProgress, signal) : await images.ensureNamed(image, onProgress, signal)
-  return found
+/** Makes sure that the image of a loop is there, which may take a build: the loop stays awake for it. */
+export async function ensureImage(
+  { images, leases }: LoopContext,
+  { id, image }: Pick<Meta, 'id' | 'image'>,
+  onProgress: OnProgress,
+  signal: AbortSignal,
+): Promise<LoopImage> {
+  using _lease = leases.acquire(id, { owner: 'image', reason: image ?? 'the sandbox image', passive: true })
+  if (image === undefined) return await images.ensure(onProgress, signal)
+  return await images.ensureNamed(image, onProgress, signal)
 }
 
 /**

@@ -8,7 +8,7 @@ import { dueRecreation } from './loop-inspect.ts'
 import { type Meta, vaultOf } from './loop-meta.ts'
 import { driftOf } from './loop-plan.ts'
 import { settleReplacement } from './loop-replace.ts'
-import { startInTurn } from './loop-start.ts'
+import { ensureImage, startInTurn } from './loop-start.ts'
 import { wantedOf } from './loop-wanted.ts'
 import { acceptLimits, acceptMounts } from './loop-wish.ts'
 import { parseTarget } from './mount-path.ts'
@@ -111,11 +111,12 @@ async function takesNewContainer(
   { image, fresh }: Params,
   { onProgress, signal }: { onProgress: OnProgress; signal: AbortSignal },
 ): Promise<boolean> {
-  if (image !== undefined && image !== null) await context.images.ensureNamed(image, onProgress, signal)
+  const { id } = after
+  if (image !== undefined && image !== null) await ensureImage(context, { id, image }, onProgress, signal)
   const call = { doing: `look at loop "${after.name}"`, refusal: 'engine_failed' } as const
-  const container = await callEngine(call, () => context.cache.current(after.id, signal))
+  const container = await callEngine(call, () => context.cache.current(id, signal))
   if (container?.status !== 'running') return false
-  if (image === null) await context.images.ensure(onProgress, signal)
+  if (image === null) await ensureImage(context, { id }, onProgress, signal)
   if (fresh) return true
   const { draft } = await wantedOf(context, after, signal)
   return driftOf(container, { draft, imageId: context.images.known(after.image) }) !== undefined

@@ -476,3 +476,46 @@ describe('idle/list', () => {
     )
   })
 })
+
+describe('what is done to a loop', () => {
+  it('should keep it awake, and be told: a start, the wait for its image, and a recreation', async () => {
+    const { shop, clock } = await open()
+    await using _ = shop
+    const { id } = await shop.create({ start: false })
+    const held: string[] = []
+    shop.leases.watch(({ lease, isTaken }) => void held.push(`${isTaken ? '+' : '-'} ${lease.owner}: ${lease.reason}`))
+    await shop.start(id)
+    expect(held).toEqual([
+      '+ start: start',
+      '+ image: the sandbox image',
+      '- image: the sandbox image',
+      '- start: start',
+    ])
+    const hold = shop.engine.faults.hold('container.create')
+    const updating = shop.update({ loop: id, dns: ['10.0.0.1'] })
+    await hold.reached
+    expect((await why(shop, id)).leases).toMatchObject([{ owner: 'recreation', reason: expect.any(String) }])
+    await pass(clock, 10 * WINDOW)
+    hold.release()
+    await updating
+    expect(shop.leases.list()).toEqual([])
+    await pass(clock, WINDOW - 1)
+    expect(await shop.state(id)).toBe('running')
+  })
+
+  it('should begin the window anew when a build for it fails', async () => {
+    const { shop, clock } = await open()
+    await using _ = shop
+    const { id } = await shop.create()
+    await pass(clock, WINDOW - 1)
+    shop.images.failure = new LoopatError('image_build_failed', 'no')
+    await expect(shop.update({ loop: id, image: 'localhost/other:1' })).rejects.toMatchObject({
+      code: 'image_build_failed',
+    })
+    expect(await why(shop, id)).toMatchObject({ leases: [], lastActivity: { what: 'image: localhost/other:1' } })
+    await pass(clock, WINDOW - 1)
+    expect(await shop.state(id)).toBe('running')
+    await pass(clock, 1)
+    await until(async () => (await shop.state(id)) === 'stopped')
+  })
+})
