@@ -7,6 +7,7 @@
 # How long is long:                          default   what the project promises is shown by
 #   LOOPAT_LONG_KILLS          random kills       40                 200
 #   LOOPAT_LONG_IDLE_KILLS     among sleepers     15                  50
+#   LOOPAT_LONG_WAKES          loops at once      50                  50
 #   LOOPAT_LONG_PODMAN_KILLS   under load         15                  50
 #   LOOPAT_LONG_FRAMES         broken frames   40000              100000
 #   LOOPAT_LONG_PARAMS         odd params       8000               20000

@@ -60,10 +60,11 @@ export class ExecService {
         }),
       )
     const reason = (params.shell ?? command.join(' ')).slice(0, REASON_LENGTH)
+    const owner = params.tty === undefined ? 'exec' : 'terminal'
     try {
       const use = await this.#options.loops.use(
         params.loop,
-        { start: params.start, owner: 'exec', reason, interactive: params.interactive ?? false, end },
+        { start: params.start, owner, reason, interactive: params.interactive ?? false, end },
         onProgress,
         signal,
       )

@@ -4,6 +4,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import type { ResultOf } from '../../protocol/contract.ts'
 import type { LoopInfo } from '../../protocol/loop.ts'
 import { TestTerminal } from '../harness/pty.ts'
+import { SleepWatch } from '../harness/sleep-watch.ts'
 import { eventually, makeWorkspace, type TestWorkspace } from '../harness/workspace.ts'
 
 /** The window of the loops in these tests, in milliseconds. */
@@ -21,21 +22,24 @@ async function subscribe({ socket }: TestWorkspace, since?: string) {
   return { cursor, gap, events }
 }
 
-/** How long a stop may take when the machine is busy, in milliseconds: a sleep may be late, never early. */
-const STOP = 8000
-
 describe.concurrent('sleep', () => {
   let workspace: TestWorkspace
+  let watch: SleepWatch
 
   beforeAll(async () => {
     workspace = await makeWorkspace({ config: 'idle.after = "1h"\n' })
     await workspace.ok('daemon', 'start')
+    watch = await SleepWatch.open(workspace)
   })
-  afterAll(() => workspace[Symbol.asyncDispose]())
+  afterAll(async () => {
+    await watch[Symbol.asyncDispose]()
+    await workspace[Symbol.asyncDispose]()
+  })
 
-  /** A running loop with the short window. */
+  /** A running loop with the short window, which is kept awake for now. */
   async function make(name: string): Promise<string> {
     await workspace.ok('create', '--name', name)
+    await watch.keep(name)
     await setWindow(name, WINDOW)
     return name
   }
@@ -46,38 +50,56 @@ describe.concurrent('sleep', () => {
 
   const state = async (loop: string) => (await workspace.json<LoopInfo>('show', loop)).state
   const why = (loop: string) => workspace.json<ResultOf<'idle/why'>>('idle', 'why', loop)
-  const asleep = (loop: string) => eventually(`${loop} sleeps`, async () => (await state(loop)) === 'stopped')
-
-  /** Waits until a loop sleeps, and checks that it was neither early nor late. @param end when its last lease ended */
-  async function sleepsOnTime(loop: string, end: number): Promise<void> {
-    await asleep(loop)
-    const took = performance.now() - end
-    // The lease ended a little before this program knew.
-    expect(took).toBeGreaterThan(WINDOW / 2)
-    expect(took).toBeLessThan(WINDOW + STOP)
-  }
-
   it('should come when nobody uses a loop, end all that runs inside, keep the rest, and end when it is touched', async () => {
     const loop = await make('plain')
     const { container } = await workspace.json<{ container: { id: string } }>('show', loop)
     await workspace.ok('exec', loop, 'sh', '-c', 'echo kept >~/note; sleep 1000 >/dev/null 2>&1 &')
-    await sleepsOnTime(loop, performance.now())
-    const { code, stderr } = await workspace.loopctl(['exec', '--no-start', loop, 'true'])
-    expect({ code, stderr }).toMatchObject({ code: 125, stderr: expect.stringContaining('is not running') })
+    await watch.letGo(loop)
+    await watch.onTime(loop, WINDOW)
+    await eventually('it is stopped', async () => (await state(loop)) === 'stopped')
+    for (const words of [
+      ['exec', '--no-start', loop, 'true'],
+      ['job', 'start', '--no-start', loop, 'true'],
+    ]) {
+      const { code, stderr } = await workspace.loopctl(words)
+      expect(code, words.join(' ')).not.toBe(0)
+      expect(stderr, words.join(' ')).toContain('is not running')
+    }
+    const shell = new TestTerminal(`'${workspace.program}' shell --no-start ${loop}`, workspace.env)
+    await shell.expect(/is not running/)
+    expect(await shell.exited).not.toBe(0)
     expect(await state(loop)).toBe('stopped')
     expect(await workspace.ok('exec', loop, 'sh', '-c', 'cat ~/note; ps | grep -c "[s]leep 1000" || :')).toBe('kept\n0')
     expect((await workspace.json<{ container: { id: string } }>('show', loop)).container.id).toBe(container.id)
   })
 
+  it('should end for a job and for a shell, too', async () => {
+    const [job, shell] = await Promise.all([make('woken-by-job'), make('woken-by-shell')])
+    await watch.letGo(job, shell)
+    await Promise.all([watch.asleep(job), watch.asleep(shell)])
+    await workspace.ok('job', 'start', job, '--', 'sh', '-c', 'until [ -e ~/go ]; do sleep 0.1; done')
+    const terminal = new TestTerminal(`'${workspace.program}' shell ${shell}; echo "(code $?)"`, workspace.env)
+    await terminal.expect(/[$#] /)
+    await Promise.all([watch.held(job, 'job'), watch.held(shell, 'terminal')])
+    await workspace.ok('exec', job, 'touch', '/home/loopat/go')
+    terminal.type('exit\r')
+    await terminal.expect(/\(code 0\)/)
+    await Promise.all([watch.onTime(job, WINDOW, 1), watch.onTime(shell, WINDOW, 1)])
+    terminal.kill()
+  })
+
   it('should wait for commands, however long they take, and say so', async () => {
     const loop = await make('busy')
-    const running = workspace.loopctl(['exec', loop, 'sh', '-c', `sleep ${(3 * WINDOW) / 1000}; echo done`])
-    await eventually('the command runs', async () => (await why(loop)).leases.length === 1)
+    const running = workspace.loopctl(['exec', loop, 'sh', '-c', 'until [ -e ~/go ]; do sleep 0.1; done; echo done'])
+    await watch.held(loop, 'exec')
+    await watch.letGo(loop)
     await sleep(1.2 * WINDOW)
     expect(await why(loop)).toMatchObject({ leases: [{ owner: 'exec' }], next: { action: 'stay-awake' } })
     expect(await workspace.ok('ls')).toMatch(/^busy +running .* 1 lease /m)
+    expect(watch.sleeps(loop)).toEqual([])
+    await workspace.ok('exec', loop, 'touch', '/home/loopat/go')
     expect(await running).toMatchObject({ code: 0, stdout: 'done\n' })
-    await sleepsOnTime(loop, performance.now())
+    await watch.onTime(loop, WINDOW)
   })
 
   it('should come on time after the only shell was left, a client was killed, and commands failed (A-8)', async () => {
@@ -85,38 +107,43 @@ describe.concurrent('sleep', () => {
     const terminal = new TestTerminal(`'${workspace.program}' shell ${shell}; echo "(code $?)"`, workspace.env)
     await terminal.expect(/[$#] /)
     const client = workspace.spawn(['exec', killed, 'sleep', '1000'], { stdio: 'ignore' })
-    await eventually('the command runs', async () => (await why(killed)).leases.length === 1)
+    await watch.held(killed, 'exec')
+    await watch.held(shell, 'terminal')
+    await watch.letGo(shell, killed)
     await sleep(1.2 * WINDOW)
     expect([await state(shell), await state(killed)]).toEqual(['running', 'running'])
     terminal.type('exit\r')
     await terminal.expect(/\(code 0\)/)
-    const left = performance.now()
     client.kill('SIGKILL')
     expect((await workspace.loopctl(['exec', failed, 'no-such-program'])).code).toBe(127)
     expect((await workspace.loopctl(['exec', '-w', '/nowhere', failed, 'true'])).code).not.toBe(0)
-    await Promise.all([sleepsOnTime(shell, left), sleepsOnTime(killed, left), asleep(failed)])
+    expect(await watch.owners(failed)).toEqual([])
+    await watch.letGo(failed)
+    await Promise.all([watch.onTime(shell, WINDOW), watch.onTime(killed, WINDOW), watch.onTime(failed, WINDOW)])
     terminal.kill()
   })
 
   it('should go on where it was when the daemon is killed, with holds and windows, and leak nothing', async () => {
     await using own = await makeWorkspace({ config: 'idle.after = "1h"\n' })
+    await own.ok('daemon', 'start')
     const [idle, used, held, job] = ['idle', 'used', 'held', 'job']
-    for (const name of [idle, used, held, job]) await own.ok('create', '--name', name)
-    await own.ok('idle', 'hold', held, '--for', '1h')
+    await using before = await connect({ socket: own.socket })
+    for (const name of [idle, used, held, job]) await before.loop.create({ name })
+    await before.idle.hold({ loop: held, forMs: 3_600_000 })
     await own.ok('job', 'start', job, '--', 'sleep', '1000')
-    for (const loop of [idle, used, held, job])
-      await own.ok('rpc', 'idle/set', JSON.stringify({ loop, after: 3 * WINDOW }))
+    for (const loop of [idle, used, held, job]) await before.idle.set({ loop, after: 3 * WINDOW })
     own.spawn(['exec', used, 'sleep', '1000'], { stdio: 'ignore' })
-    const leases = async (loop: string) => (await own.json<ResultOf<'idle/why'>>('idle', 'why', loop)).leases
-    await eventually('the command runs', async () => (await leases(used)).length === 1)
+    await eventually('the command runs', async () => (await before.idle.why({ loop: used })).leases.length === 1)
     const { cursor } = await subscribe(own)
     process.kill(await own.daemonPid(), 'SIGKILL')
     await own.ok('daemon', 'start')
+    await using after = await connect({ socket: own.socket })
+    const leases = async (loop: string) => (await after.idle.why({ loop })).leases
     expect(await leases(held)).toMatchObject([{ owner: 'hold' }])
     expect(await leases(used)).toEqual([])
     expect(await leases(job)).toMatchObject([{ owner: 'job', reason: 'sleep 1000' }])
     const states = async () =>
-      Object.fromEntries((await own.json<LoopInfo[]>('ls')).map((loop) => [loop.name, loop.state]))
+      Object.fromEntries((await after.loop.list({})).loops.map((loop) => [loop.name, loop.state]))
     await eventually('what nobody uses sleeps', async () => {
       const { idle: first, used: second } = await states()
       return first === 'stopped' && second === 'stopped'
@@ -153,10 +180,9 @@ describe.concurrent('sleep', () => {
     await sleep(1.5 * WINDOW)
     expect((await why(held)).leases).toMatchObject([{ id: hold, owner: 'hold', reason: 'a long test' }])
     expect([await state(held), await state(watched)]).toEqual(['running', 'running'])
-    const end = performance.now()
     await client.close()
     await workspace.ok('idle', 'release', held)
-    await Promise.all([sleepsOnTime(held, end), sleepsOnTime(watched, end)])
+    await Promise.all([watch.onTime(held, WINDOW), watch.onTime(watched, WINDOW)])
     expect((await workspace.loopctl(['idle', 'release', held])).code).toBe(3)
   })
 })
