@@ -3,8 +3,8 @@ import type { CheckedParamsOf, MethodName, ResultOf } from '@loopatd/protocol'
 import type { OnProgress } from '../lib/progress.ts'
 import type { Discovery } from './discovery.ts'
 import type { EventFilter } from './event-hub.ts'
-import type { RawStream } from './raw-stream.ts'
 import type { Services } from './services.ts'
+import type { ExecStream } from './stream-register.ts'
 
 /** Methods that have a route; the handshake belongs to the session itself. */
 export type RoutedMethod = Exclude<MethodName, 'initialize'>
@@ -18,7 +18,7 @@ export interface RouteSession {
   /** @throws LoopatError `too_many_requests` */
   openStream(): ResultOf<'stream/open'>
   /** @throws LoopatError `stream_invalid` */
-  claimStream(id: string, signal: AbortSignal): Promise<RawStream>
+  claimStream(id: string, signal: AbortSignal): Promise<ExecStream>
   /**
    * @param since the last event that the client saw
    * @throws LoopatError `too_many_requests`
@@ -136,7 +136,7 @@ async function runCommand(
   { services, session, onProgress, signal }: RouteContext,
 ): Promise<ResultOf<'exec/run'>> {
   const unwatch = session.watch()
-  let io: RawStream | undefined
+  let io: ExecStream | undefined
   try {
     if (params.stream !== undefined) io = await session.claimStream(params.stream, signal)
     const result = await services.exec.run(params, io, onProgress, signal)

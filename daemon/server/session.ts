@@ -24,11 +24,10 @@ import { BoundedWriter, encodeMessage } from './message-writer.ts'
 import { checkParams } from './params-check.ts'
 import { Presence } from './presence.ts'
 import { ProgressSender } from './progress-sender.ts'
-import type { RawStream } from './raw-stream.ts'
 import { RequestSet } from './request-set.ts'
 import { isRouted, type RouteSession, route } from './route.ts'
 import type { Services } from './services.ts'
-import type { StreamRegister } from './stream-register.ts'
+import type { ExecStream, StreamRegister } from './stream-register.ts'
 import { toCatalogue, toWire } from './wire-error.ts'
 
 /** Milliseconds that a client may take to read the last words of a connection that ends. */
@@ -124,7 +123,7 @@ export class Session implements RouteSession {
     return this.#context.streams.open(this.id)
   }
 
-  claimStream(id: string, signal: AbortSignal): Promise<RawStream> {
+  claimStream(id: string, signal: AbortSignal): Promise<ExecStream> {
     return this.#context.streams.claim(this.id, id, signal)
   }
 

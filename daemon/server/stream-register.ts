@@ -1,8 +1,11 @@
 import { randomBytes, randomUUID } from 'node:crypto'
 import type { Socket } from 'node:net'
-import { LoopatError, type ResultOf, STREAM_TOKEN_MS } from '@loopatd/protocol'
+import { ExecControl, LoopatError, type ResultOf, STREAM_TOKEN_MS } from '@loopatd/protocol'
 import { abortable } from '../lib/abort.ts'
-import { RawStream } from './raw-stream.ts'
+import { RawStream } from '../lib/raw-stream.ts'
+
+/** A stream of a command in a loop. */
+export type ExecStream = RawStream<ExecControl>
 
 /** Bytes of randomness in a token. */
 const TOKEN_BYTES = 32
@@ -12,11 +15,11 @@ interface Entry {
   readonly id: string
   readonly session: string
   readonly token: string
-  readonly connected: Promise<RawStream>
+  readonly connected: Promise<ExecStream>
   /** Settles {@link connected}. */
-  readonly settle: (outcome: RawStream | LoopatError) => void
+  readonly settle: (outcome: ExecStream | LoopatError) => void
   readonly timer: NodeJS.Timeout
-  stream: RawStream | undefined
+  stream: ExecStream | undefined
   claimed: boolean
 }
 
@@ -31,6 +34,13 @@ function invalid(rule: string): LoopatError {
   return new LoopatError('stream_invalid', rule, {
     next: 'Open a stream with stream/open and connect it before it is used.',
   })
+}
+
+/** @throws RangeError when it is no control message of a command */
+function checkControl(value: unknown): ExecControl {
+  const result = ExecControl.safeParse(value)
+  if (!result.success) throw new RangeError('a control message has an unknown form')
+  return result.data
 }
 
 /**
@@ -70,7 +80,7 @@ export class StreamRegister {
     if (entry === undefined) return false
     this.#byToken.delete(token)
     clearTimeout(entry.timer)
-    const stream = new RawStream(socket, head)
+    const stream = new RawStream(socket, head, checkControl)
     entry.stream = stream
     void stream.closed.then(() => this.#byId.delete(entry.id))
     entry.settle(stream)
@@ -81,7 +91,7 @@ export class StreamRegister {
    * Gives a stream to a request, waiting for its connection.
    * @throws LoopatError `stream_invalid` when it is unknown, another connection's, in use, or never connected
    */
-  async claim(session: string, id: string, signal: AbortSignal): Promise<RawStream> {
+  async claim(session: string, id: string, signal: AbortSignal): Promise<ExecStream> {
     const entry = this.#byId.get(id)
     // Whether a stream exists is nobody's business but its owner's.
     if (entry === undefined || entry.session !== session) throw invalid(`there is no stream "${id}"`)
@@ -103,7 +113,7 @@ export class StreamRegister {
 
   #add(session: string): Entry {
     let settle: Entry['settle'] = () => undefined
-    const connected = new Promise<RawStream>((resolve, reject) => {
+    const connected = new Promise<ExecStream>((resolve, reject) => {
       settle = (outcome) => (outcome instanceof RawStream ? resolve(outcome) : reject(outcome))
     })
     // A stream that nobody waits for may fail to come without anybody being told.

@@ -1,6 +1,5 @@
 import type { Socket } from 'node:net'
 import { type Readable, Writable } from 'node:stream'
-import { ExecControl } from '@loopatd/protocol'
 import {
   CHANNEL,
   type Channel,
@@ -12,7 +11,6 @@ import {
   STREAM_WINDOW_BYTES,
   type StreamAck,
 } from '@loopatd/protocol/frame'
-import type { ExecIo } from '../exec/exec-io.ts'
 import { StreamInput } from './stream-input.ts'
 
 /** Largest control message, in bytes. */
@@ -26,13 +24,18 @@ const LINGER_MS = 5000
 /** Milliseconds that a client may take to read the output of a request that was given up. */
 const GIVEN_UP_MS = 2000
 
+/** Takes what a control message says. @throws RangeError when it is none */
+export type CheckControl<Message> = (value: unknown) => Message
+
 /**
  * The daemon's end of a raw stream. A client that breaks the protocol loses this stream and nothing else.
  *
  * Output is slowed down by the client. stdin is collected up to the window and slowed down beyond it, so that control
  * messages of a client that keeps to the window come through whether or not anybody reads stdin.
+ *
+ * @typeParam Message what a client may say on the control channel
  */
-export class RawStream implements ExecIo {
+export class RawStream<Message> {
   readonly stdout: Writable
   readonly stderr: Writable
   /** Resolves when the connection is over. Never rejects. */
@@ -40,18 +43,21 @@ export class RawStream implements ExecIo {
   readonly #socket: Socket
   readonly #decoder = new FrameDecoder()
   readonly #input: StreamInput
-  readonly #listeners = new Set<(message: ExecControl) => void>()
-  readonly #early: ExecControl[] = []
+  readonly #check: CheckControl<Message>
+  readonly #listeners = new Set<(message: Message) => void>()
+  readonly #early: Message[] = []
   /** Bytes of stdin that were consumed and not yet reported. */
   #consumed = 0
   #closing: Promise<void> | undefined
 
   /**
-   * @param socket right behind the line with the token
-   * @param head bytes that came with that line
+   * @param socket right behind what began the stream, such as the line with the token
+   * @param head bytes that came with that
+   * @param check what control messages must pass
    */
-  constructor(socket: Socket, head: Buffer) {
+  constructor(socket: Socket, head: Buffer, check: CheckControl<Message>) {
     this.#socket = socket
+    this.#check = check
     this.#input = new StreamInput({
       maxHeldBytes: STREAM_WINDOW_BYTES,
       onConsumed: (bytes) => this.#acknowledge(bytes),
@@ -80,7 +86,8 @@ export class RawStream implements ExecIo {
     return this.#input.stream
   }
 
-  onControl(listener: (message: ExecControl) => void): () => void {
+  /** Calls the listener for each control message, checked. @returns stops listening */
+  onControl(listener: (message: Message) => void): () => void {
     this.#listeners.add(listener)
     for (const message of this.#early.splice(0)) listener(message)
     return () => {
@@ -88,8 +95,18 @@ export class RawStream implements ExecIo {
     }
   }
 
-  close(): Promise<void> {
-    this.#closing ??= this.#flush()
+  /** Sends a control message once all output that was written before is sent. Nothing happens when that never is. */
+  async say(message: object): Promise<void> {
+    for (const output of [this.stdout, this.stderr]) await Promise.race([this.closed, isSent(output)])
+    this.#tell(message)
+  }
+
+  /**
+   * Flushes what was written and hangs up. Idempotent.
+   * @param last control message behind both outputs
+   */
+  close(last?: object): Promise<void> {
+    this.#closing ??= this.#flush(last)
     return this.#closing
   }
 
@@ -106,13 +123,14 @@ export class RawStream implements ExecIo {
   }
 
   /** Ends both outputs and hangs up; input that still comes is dropped, since closing an unread socket resets its peer. */
-  async #flush(): Promise<void> {
+  async #flush(last: object | undefined): Promise<void> {
     this.stdin.destroy()
     this.#socket.resume()
     for (const output of [this.stdout, this.stderr]) {
       if (!output.destroyed) output.end()
       await Promise.race([this.closed, isOver(output)])
     }
+    if (last !== undefined) this.#tell(last)
     const sent = new Promise<void>((resolve) => {
       this.#socket.end(() => resolve())
     })
@@ -157,6 +175,11 @@ export class RawStream implements ExecIo {
     if (this.#consumed < ACK_BYTES || !this.#socket.writable) return
     const message: StreamAck = { type: 'ack', bytes: this.#consumed }
     this.#consumed = 0
+    this.#tell(message)
+  }
+
+  #tell(message: object): void {
+    if (!this.#socket.writable) return
     this.#socket.write(encodeFrame(CHANNEL.control, Buffer.from(JSON.stringify(message))))
   }
 
@@ -179,25 +202,29 @@ export class RawStream implements ExecIo {
   }
 
   #control(payload: Buffer): void {
-    const message = parseControl(payload)
+    const message = this.#check(parseControl(payload))
     for (const listener of this.#listeners) listener(message)
     if (this.#listeners.size === 0 && this.#early.length < MAX_EARLY) this.#early.push(message)
   }
 }
 
-/** @throws RangeError when it is not a control message */
-function parseControl(payload: Buffer): ExecControl {
+/** @throws RangeError when it cannot be a control message */
+function parseControl(payload: Buffer): unknown {
   if (payload.length > MAX_CONTROL_BYTES) throw new RangeError('a control message is too large')
-  let value: unknown
   try {
-    value = JSON.parse(payload.toString('utf8'))
+    return JSON.parse(payload.toString('utf8'))
   } catch (error) {
     if (error instanceof SyntaxError) throw new RangeError('a control message is not JSON')
     throw error
   }
-  const result = ExecControl.safeParse(value)
-  if (!result.success) throw new RangeError('a control message has an unknown form')
-  return result.data
+}
+
+/** Resolves when what was written until now is sent, or never will be. */
+function isSent(output: Writable): Promise<void> {
+  if (output.writableEnded || output.destroyed) return isOver(output)
+  return new Promise((resolve) => {
+    output.write(Buffer.alloc(0), () => resolve())
+  })
 }
 
 /** Resolves when everything was written, or never will be. */
