@@ -1,4 +1,4 @@
-/** `config.toml`: read once at start, checked whole, never rewritten. The only importer of smol-toml. */
+/** `config.toml`: read once at start, checked whole, never rewritten. */
 import { readFile } from 'node:fs/promises'
 import { homedir } from 'node:os'
 import { join } from 'node:path'
@@ -10,9 +10,9 @@ import {
   LoopatError,
   parseDuration,
 } from '@loopatd/protocol'
-import { parse, TomlError } from 'smol-toml'
 import { z } from 'zod'
 import { lineOfKey } from './config-line.ts'
+import { parseToml, TomlFault } from './lib/toml.ts'
 
 const absolutePath = z
   .string()
@@ -102,11 +102,10 @@ function describe(issue: z.core.$ZodIssue): { path: PropertyKey[]; message: stri
 export function parseConfig(text: string, path: string): Config {
   let value: unknown
   try {
-    value = parse(text)
+    value = parseToml(text)
   } catch (error) {
-    if (!(error instanceof TomlError)) throw error
-    const message = error.message.split('\n')[0] ?? 'not valid TOML'
-    throw refuse(path, error.line, message.replace(/^Invalid TOML document: /, ''), error)
+    if (!(error instanceof TomlFault)) throw error
+    throw refuse(path, error.line, error.message, error.cause)
   }
   const result = schema.safeParse(value)
   if (result.success) return result.data

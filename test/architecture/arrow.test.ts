@@ -104,7 +104,7 @@ const VENDORS: Readonly<Record<string, RegExp>> = {
   dockerode: /^daemon\/engine\/podman\//,
   pino: /^daemon\/log\.ts$/,
   'simple-git': /^daemon\/git\//,
-  'smol-toml': /^daemon\/config\.ts$/,
+  'smol-toml': /^daemon\/lib\/toml\.ts$/,
   'string-width': /^client\/cli\//,
   'tar-stream': /^daemon\/(image|engine\/podman)\//,
   'vscode-jsonrpc': /^(daemon\/server|protocol)\/|^client\/[a-z-]+\.ts$|^client\/feature\//,
