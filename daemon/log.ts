@@ -25,9 +25,9 @@ const SECRET_KEYS = ['token', 'password', 'secret', 'authorization', 'env', 'std
   `*.*.${key}`,
 ])
 
-/** Hides user information in URLs, where people put tokens. */
+/** Hides user information in URLs, where people put tokens. The bound of a scheme keeps that linear. */
 export function redactUrls(text: string): string {
-  return text.replace(/\b([a-z][a-z0-9+.-]*:\/\/)[^\s/@]+@/gi, '$1***@')
+  return text.replace(/\b([a-z][a-z0-9+.-]{0,31}:\/\/)[^\s/@]+@/gi, '$1***@')
 }
 
 function redactError(error: Error): Record<string, unknown> {
