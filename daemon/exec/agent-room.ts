@@ -5,10 +5,10 @@ import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { type Deferred, deferred } from '../lib/deferred.ts'
 import { errorCode } from '../lib/error-code.ts'
+import { makeFifos, openFifo } from '../lib/fifo.ts'
 import { openSlot, pokeSlot, SLOT_PIPES, type SlotPipes } from './agent-slot.ts'
 import { type AgentStatus, AgentStatusReader } from './agent-status.ts'
 import type { AgentSpec } from './agent-text.ts'
-import { makeFifos, openFifo } from './fifo.ts'
 
 /** How many commands run in a room at once. */
 export const SLOT_COUNT = 16

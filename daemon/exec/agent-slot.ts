@@ -3,8 +3,8 @@ import { Socket } from 'node:net'
 import { join } from 'node:path'
 import type { Writable } from 'node:stream'
 import { errorCode } from '../lib/error-code.ts'
+import { type FifoEnd, openFifo } from '../lib/fifo.ts'
 import { type AgentSpec, commandText } from './agent-text.ts'
-import { type FifoEnd, openFifo } from './fifo.ts'
 
 /** Pipes of a slot. */
 export const SLOT_PIPES = ['command0', 'command1', 'in', 'out', 'err'] as const

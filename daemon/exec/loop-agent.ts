@@ -4,10 +4,10 @@ import { Socket } from 'node:net'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { errorCode } from '../lib/error-code.ts'
+import { openFifo } from '../lib/fifo.ts'
 import type { Logger } from '../log.ts'
 import { AgentRoom, type AgentRun, makeRoom, SLOT_COUNT } from './agent-room.ts'
 import type { AgentSpec } from './agent-text.ts'
-import { openFifo } from './fifo.ts'
 
 /** Rooms of one loop. */
 const MAX_ROOMS = 8

@@ -1,14 +1,9 @@
 /** The daemon's place in the file system: a private directory and the socket in it. */
-import { chmodSync, lstatSync, mkdirSync, renameSync, rmSync, type Stats } from 'node:fs'
+import { chmodSync, lstatSync, mkdirSync } from 'node:fs'
 import type { Server } from 'node:net'
-import { dirname, join } from 'node:path'
+import { dirname } from 'node:path'
 import { LoopatError, MAX_SOCKET_PATH_BYTES } from '@loopatd/protocol'
-
-/** Name under which a socket is made before it takes its place; shorter than that of the socket itself. */
-const NEW_SOCKET = '.new.sock'
-
-/** Connections that may wait to be accepted, before the kernel's own limit; as many as systemd asks for. */
-const BACKLOG = 4096
+import { BACKLOG, type Listening, listenPrivately } from '../lib/private-socket.ts'
 
 /** Where a server listens. */
 export interface ListenTarget {
@@ -19,12 +14,6 @@ export interface ListenTarget {
    * wait in it. It is used as long as the path leads to a socket, and belongs to the manager.
    */
   readonly descriptor?: number | undefined
-}
-
-/** A socket that is listened on. */
-export interface Listening {
-  /** Removes the socket's path, unless another daemon has replaced it. Idempotent. */
-  remove(): void
 }
 
 function refuse(path: string, rule: string): LoopatError {
@@ -80,9 +69,7 @@ export function checkRuntimeDir(path: string, uid: number = process.geteuid?.() 
 }
 
 /**
- * Listens on a descriptor that is given, else on the path. There the socket is made beside it, with mode 0600, and then
- * moved there: it replaces what a crashed daemon left behind, it is never open to others, and closing the server does
- * not remove the path, which may be another daemon's by then.
+ * Listens on a descriptor that is given, else on the path, where it replaces what a crashed daemon left behind.
  * @throws LoopatError `config_invalid` for a path that is too long, `storage_failed` for one that is taken by a file
  */
 export async function listenOn(server: Server, { path, descriptor }: ListenTarget): Promise<Listening> {
@@ -101,13 +88,7 @@ export async function listenOn(server: Server, { path, descriptor }: ListenTarge
     await adopt(server, descriptor)
     return { remove: () => undefined }
   }
-  const made = join(dirname(path), NEW_SOCKET)
-  rmSync(made, { force: true })
-  await bind(server, made)
-  chmodSync(made, 0o600)
-  const { dev, ino } = lstatSync(made)
-  renameSync(made, path)
-  return { remove: () => removeIfOurs(path, { dev, ino }) }
+  return await listenPrivately(server, path)
 }
 
 /** @throws LoopatError `storage_failed` for a descriptor that is no listening socket */
@@ -121,25 +102,4 @@ function adopt(server: Server, descriptor: number): Promise<void> {
       resolve()
     })
   })
-}
-
-/** Binds with a umask that keeps others out from the first moment; binding happens before `listen` returns. */
-function bind(server: Server, path: string): Promise<void> {
-  return new Promise((resolve, reject) => {
-    server.once('error', reject)
-    const umask = process.umask(0o077)
-    try {
-      server.listen({ path, backlog: BACKLOG }, () => {
-        server.off('error', reject)
-        resolve()
-      })
-    } finally {
-      process.umask(umask)
-    }
-  })
-}
-
-function removeIfOurs(path: string, ours: Pick<Stats, 'dev' | 'ino'>): void {
-  const stat = lstatSync(path, { throwIfNoEntry: false })
-  if (stat?.dev === ours.dev && stat.ino === ours.ino) rmSync(path, { force: true })
 }

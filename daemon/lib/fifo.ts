@@ -1,7 +1,7 @@
 import { execFile } from 'node:child_process'
 import { closeSync, constants, fstatSync, openSync } from 'node:fs'
 import { promisify } from 'node:util'
-import { errorCode } from '../lib/error-code.ts'
+import { errorCode } from './error-code.ts'
 
 const { O_NOFOLLOW, O_NONBLOCK, O_RDONLY, O_RDWR, O_WRONLY } = constants
 
