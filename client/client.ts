@@ -7,6 +7,7 @@ import { DoctorFeature } from './feature/doctor.ts'
 import { EnvFeature } from './feature/env.ts'
 import { EventFeature } from './feature/event.ts'
 import { ExecFeature } from './feature/exec.ts'
+import { HostFeature } from './feature/host.ts'
 import { IdleFeature } from './feature/idle.ts'
 import { ImageFeature } from './feature/image.ts'
 import { JobFeature } from './feature/job.ts'
@@ -26,6 +27,7 @@ export class LoopatClient implements AsyncDisposable {
   readonly env: EnvFeature
   readonly event: EventFeature
   readonly exec: ExecFeature
+  readonly host: HostFeature
   readonly idle: IdleFeature
   readonly image: ImageFeature
   readonly job: JobFeature
@@ -52,6 +54,7 @@ export class LoopatClient implements AsyncDisposable {
       closed: rpc.closed,
     })
     this.exec = new ExecFeature({ call, openStream: (options) => this.openStream(options) })
+    this.host = new HostFeature(call)
     this.idle = new IdleFeature(call)
     this.image = new ImageFeature(call)
     this.job = new JobFeature(call)

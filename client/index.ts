@@ -17,6 +17,7 @@ export type {
   ExecSignal,
   ExecSpawnParams,
 } from './feature/exec.ts'
+export type { HostFeature } from './feature/host.ts'
 export type { IdleFeature } from './feature/idle.ts'
 export type { ImageFeature } from './feature/image.ts'
 export type { JobFeature, JobStartParams } from './feature/job.ts'

@@ -4,14 +4,25 @@ import { homedir } from 'node:os'
 import { join } from 'node:path'
 import {
   DURATION_RULE,
+  EnvName,
+  EnvValue,
+  formatDuration,
+  HostDecision,
+  HostPattern,
   IDLE_WINDOW_MS,
   type IdleWindow,
   ImageName,
   LoopatError,
+  LoopRef,
+  MAX_GRANTS,
   parseDuration,
+  parseSize,
+  SIZE_RULE,
 } from '@loopatd/protocol'
 import { z } from 'zod'
 import { lineOfKey } from './config-line.ts'
+import { isMask } from './host/argv-mask.ts'
+import { parsePattern } from './host/argv-pattern.ts'
 import { parseToml, TomlFault } from './lib/toml.ts'
 
 const absolutePath = z
@@ -25,6 +36,63 @@ const idleWindow = z.string().transform((text, context): IdleWindow => {
   if (ms === 'never' || (ms !== undefined && ms <= IDLE_WINDOW_MS.max)) return ms
   context.addIssue({ code: 'custom', message: `${DURATION_RULE}, of a year at most, or "never"` })
   return z.NEVER
+})
+
+/** A length of time up to a limit, which becomes milliseconds. */
+const lengthOfTime = (max: number) =>
+  z.string().transform((text, context): number => {
+    const ms = parseDuration(text)
+    if (ms !== undefined && ms <= max) return ms
+    context.addIssue({ code: 'custom', message: `${DURATION_RULE}, of ${formatDuration(max)} at most` })
+    return z.NEVER
+  })
+
+/** A size, which becomes bytes. */
+const size = z.string().transform((text, context): number => {
+  const bytes = parseSize(text)
+  if (bytes !== undefined && bytes > 0 && Number.isSafeInteger(bytes)) return bytes
+  context.addIssue({ code: 'custom', message: SIZE_RULE })
+  return z.NEVER
+})
+
+/** A pattern that can be understood. */
+function checkedPattern(text: string, context: z.RefinementCtx): string {
+  try {
+    parsePattern(text)
+    return text
+  } catch (error) {
+    if (!(error instanceof LoopatError)) throw error
+    context.addIssue({ code: 'custom', message: error.message })
+    return z.NEVER
+  }
+}
+
+/** What loops may run on the host: the grants of the user's own file, and the limits of all. */
+const host = z.strictObject({
+  // Whether a loop can write one of them is found out when a program is looked up.
+  path: z.array(absolutePath).min(1).max(64).default(['/usr/local/bin', '/usr/bin', '/bin']),
+  approval: lengthOfTime(86_400_000).default(120_000),
+  max_time: lengthOfTime(1_209_600_000).default(3_600_000),
+  max_output: size.default(4_294_967_296),
+  max_sessions: z.int().min(1).max(256).default(8),
+  max_per_minute: z.int().min(1).max(1_000_000).default(1200),
+  mask: z
+    .array(z.string().max(256).refine(isMask, 'must end with "*", or with " *" for the next argument'))
+    .max(256)
+    .default([]),
+  grants: z
+    .array(
+      z.strictObject({
+        pattern: HostPattern.transform(checkedPattern),
+        decision: HostDecision.default('allow'),
+        full_access: z.boolean().default(false),
+        loop: LoopRef.optional(),
+        env: z.record(EnvName, EnvValue).default({}),
+        pass_env: z.array(EnvName).max(64).default([]),
+      }),
+    )
+    .max(MAX_GRANTS)
+    .default([]),
 })
 
 const schema = z.strictObject({
@@ -45,6 +113,7 @@ const schema = z.strictObject({
       parallel_starts: z.int().min(1).max(256).optional(),
     })
     .prefault({}),
+  host: host.prefault({}),
   git: z.strictObject({ key: absolutePath.optional() }).prefault({}),
   mounts: z
     .array(

@@ -26,6 +26,10 @@ import { CONTROL_INSIDE, sweepSecrets } from './exec/exec-env.ts'
 import { ExecService } from './exec/exec-service.ts'
 import { JobService } from './exec/job-service.ts'
 import { GitService } from './git/git-service.ts'
+import { placeControlFiles } from './host/control-files.ts'
+import { readDeclaredNames } from './host/declared-names.ts'
+import { HostService } from './host/host-service.ts'
+import { RunnerPool } from './host/runner-pool.ts'
 import { IdleFiles } from './idle/idle-file.ts'
 import { IdleService } from './idle/idle-service.ts'
 import { LeaseRegister } from './idle/lease.ts'
@@ -36,6 +40,7 @@ import { Lifetime } from './lib/lifetime.ts'
 import { endMarked, markOfHome } from './lib/marked-process.ts'
 import { takeLocks } from './lock.ts'
 import { type Logger, logLevel, openLog } from './log.ts'
+import { workdirInside } from './loop/inside.ts'
 import { LoopService } from './loop/loop-service.ts'
 import { LoopStore } from './loop/loop-store.ts'
 import { userIdOf } from './loop/loop-user.ts'
@@ -191,6 +196,61 @@ function buildIdle({ paths, config, log }: Ground, leases: LeaseRegister, loops:
   })
 }
 
+/** Built before the loops, whose control directories it fills: what it has of them is only called later. */
+function buildHost(
+  { paths, config, log }: Ground,
+  hub: EventHub,
+  { store, leases, loops }: { store: LoopStore; leases: LeaseRegister; loops: () => LoopService },
+): HostService {
+  const { path, approval, max_time, max_output, max_sessions, max_per_minute, mask, grants } = config.host
+  return new HostService({
+    home: paths.home,
+    loopsDirectory: paths.loops,
+    logPath: paths.hostLog,
+    loops: {
+      look: (ref, signal) => loops().look(ref, signal),
+      ids: async () => (await store.list()).map(({ id }) => id),
+      named: async (id) => {
+        const loop = await store.read(id)
+        return loop?.kind === 'readable' ? { id, name: loop.meta.name } : undefined
+      },
+      writable: () => loops().writable(),
+      workdirOf: (id) => ({ host: store.paths(id).workdir, inside: workdirInside(id) }),
+      controlOf: (id) => join(paths.control, id),
+    },
+    leases,
+    runner: new RunnerPool({
+      main: new URL('host-runner-main.js', import.meta.url),
+      env: helperEnvironment(),
+      clock: systemClock,
+    }),
+    settings: {
+      path,
+      approvalMs: approval,
+      maxMs: max_time,
+      maxOutputBytes: max_output,
+      maxSessions: max_sessions,
+      maxPerMinute: max_per_minute,
+      mask,
+      grants: grants.map(({ pass_env: passEnv, full_access: fullAccess, loop, ...grant }) => ({
+        ...grant,
+        passEnv,
+        fullAccess,
+        loop,
+      })),
+    },
+    arrange: async (control, names) => {
+      await placeControlFiles(control, { forwarder: join(paths.templates, 'loopat-host'), names })
+    },
+    declared: readDeclaredNames,
+    env: process.env,
+    clock: systemClock,
+    log: log.child({ room: 'host' }),
+    onRequested: (told) => hub.publish('host/approvalRequested', told, { loopId: told.approval.loop }),
+    onSettled: (told) => hub.publish('host/approvalSettled', told, { loopId: told.approval.loop }),
+  })
+}
+
 /** Names this run of the machine. Where the kernel does not, each run of the daemon counts as one: windows begin anew. */
 function bootId(): string {
   try {
@@ -247,8 +307,10 @@ function buildRooms(ground: Ground, hub: EventHub) {
     inside: CONTROL_INSIDE,
   })
   lifetime.add(agents)
+  const host = buildHost(ground, hub, { store, leases, loops: () => loop })
   const loop: LoopService = new LoopService({
     agents,
+    host,
     engine,
     store,
     images: image,
@@ -268,11 +330,16 @@ function buildRooms(ground: Ground, hub: EventHub) {
     homeIsNew,
     onChange: (change) => {
       idle.changed(change)
+      if (change.removed) host.removed(change.loop.id)
       hub.publish('loop/changed', change, { loopId: change.loop.id })
     },
-    onContainer: (id, run) => idle.container(id, run),
+    onContainer: (id, run) => {
+      idle.container(id, run)
+      host.container(id, run !== undefined)
+    },
   })
   lifetime.add(loop)
+  lifetime.add(host)
   lifetime.add(idle)
   const vault = new VaultService({ store: vaults, loops: loop, user, log: log.child({ room: 'vault' }) })
   const runner = new CommandRunner({ engine, clock, marks, agents })
@@ -291,13 +358,13 @@ function buildRooms(ground: Ground, hub: EventHub) {
     onChange: (change) => hub.publish('job/changed', change, { loopId: change.job.loop }),
   })
   lifetime.add(job)
-  return { podman, engine, report, store, image, repos, idle, loop, exec, job, leases, vault, mounts }
+  return { podman, engine, report, store, image, repos, host, idle, loop, exec, job, leases, vault, mounts }
 }
 
 type Rooms = ReturnType<typeof buildRooms>
 
 function buildDoctor({ paths, config }: Ground, rooms: Rooms): DoctorService {
-  const { engine, report, store, image, loop, mounts } = rooms
+  const { engine, report, store, host, image, loop, mounts } = rooms
   const { uid, username } = userInfo()
   return new DoctorService({
     probe: hostProbe({ uid, name: username }, process.env),
@@ -311,6 +378,7 @@ function buildDoctor({ paths, config }: Ground, rooms: Rooms): DoctorService {
         runtime: paths.runtime,
         broken: loops.filter(({ state }) => state === 'broken'),
         refusedMounts: await operatorFaults(mounts),
+        hostFaults: await host.faults(),
         storage: store.storage,
         image: up ? await image.status({}, signal) : undefined,
         hasBase: config.image.base !== undefined,
@@ -350,9 +418,9 @@ async function serve(ground: Ground, stop: AbortController): Promise<void> {
     leases: () => rooms.leases.users().length,
     shutdown: () => stop.abort('asked by a client'),
   })
-  const { exec, idle, image, job, loop, vault } = rooms
+  const { exec, host, idle, image, job, loop, vault } = rooms
   const server = createServer({
-    services: { daemon, doctor: buildDoctor(ground, rooms), exec, idle, image, job, loop, vault },
+    services: { daemon, doctor: buildDoctor(ground, rooms), exec, host, idle, image, job, loop, vault },
     hub,
     workspace: workspace.name,
     version: VERSION,
@@ -363,6 +431,7 @@ async function serve(ground: Ground, stop: AbortController): Promise<void> {
   lifetime.add(() => rooms.image.settled())
   await Promise.all([takeOver(ground, rooms), openEngine(rooms)])
   await rooms.idle.open()
+  await rooms.host.open()
   await rooms.loop.open()
   rooms.job.open()
   for (const fault of await operatorFaults(rooms.mounts))

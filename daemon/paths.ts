@@ -13,6 +13,8 @@ export interface Paths {
   /** `<name>.git`, bare, read-only in every sandbox. */
   readonly mirrors: string
   readonly log: string
+  /** Log of host commands. */
+  readonly hostLog: string
   /** Sockets, locks and control directories; gone after a reboot. */
   readonly runtime: string
   readonly socket: string
@@ -31,6 +33,7 @@ export function pathsOf(workspace: Workspace, templates: string): Paths {
     loops: join(home, 'loops'),
     mirrors: join(home, 'mirrors'),
     log: join(home, 'log', 'loopatd.log'),
+    hostLog: join(home, 'log', 'host.log'),
     runtime: runtimeDir,
     socket: workspace.socket,
     control: join(runtimeDir, 'control'),

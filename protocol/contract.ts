@@ -6,6 +6,17 @@ import { envList, envSet, envUnset } from './env.ts'
 import { eventSubscribe, eventUnsubscribe } from './event.ts'
 import { execRun } from './exec.ts'
 import { initialize } from './handshake.ts'
+import {
+  hostApprovalRequested,
+  hostApprovalSettled,
+  hostApprove,
+  hostDeny,
+  hostGrant,
+  hostList,
+  hostLog,
+  hostPending,
+  hostRevoke,
+} from './host.ts'
 import { idleAcquire, idleHold, idleList, idleRelease, idleRenew, idleSet, idleWhy } from './idle.ts'
 import { imageBuild, imageProgress, imageStatus } from './image.ts'
 import { jobChanged, jobGet, jobKill, jobList, jobLogs, jobRemove, jobStart, jobWait } from './job.ts'
@@ -40,6 +51,13 @@ export const METHODS = {
   'event/subscribe': eventSubscribe,
   'event/unsubscribe': eventUnsubscribe,
   'exec/run': execRun,
+  'host/approve': hostApprove,
+  'host/deny': hostDeny,
+  'host/grant': hostGrant,
+  'host/list': hostList,
+  'host/log': hostLog,
+  'host/pending': hostPending,
+  'host/revoke': hostRevoke,
   'idle/acquire': idleAcquire,
   'idle/hold': idleHold,
   'idle/list': idleList,
@@ -84,6 +102,8 @@ export const METHODS = {
 /** Notifications, sorted by name. */
 export const NOTIFICATIONS = {
   'daemon/changed': daemonChanged,
+  'host/approvalRequested': hostApprovalRequested,
+  'host/approvalSettled': hostApprovalSettled,
   'image/progress': imageProgress,
   'job/changed': jobChanged,
   'loop/changed': loopChanged,

@@ -42,6 +42,11 @@ interface CatalogueEntry {
 export const ERRORS = {
   already_running: { number: 1001, exit: 'conflict', meaning: 'Another daemon serves this workspace.' },
   ambiguous_loop: { number: 1002, exit: 'usage', meaning: 'An id prefix matches more than one loop.' },
+  approval_not_found: {
+    number: 1074,
+    exit: 'notFound',
+    meaning: 'No command waits under this id for an approval: it was settled, or its caller is gone.',
+  },
   cancelled: { number: 1003, exit: 'interrupted', meaning: 'The request was cancelled or its client went away.' },
   config_invalid: {
     number: 1004,
@@ -75,7 +80,23 @@ export const ERRORS = {
     meaning: 'The command exists in the loop but cannot be executed, or its working directory cannot be used.',
   },
   exec_not_found: { number: 1035, exit: 'commandNotFound', meaning: 'The command does not exist in the loop.' },
+  full_access_needed: {
+    number: 1071,
+    exit: 'usage',
+    meaning: 'The program can run anything on the host, so its grant needs `--full-access`.',
+  },
   git_failed: { number: 1011, exit: 'failure', meaning: 'git failed on the host or in the loop.' },
+  grant_not_found: { number: 1073, exit: 'notFound', meaning: 'There is no such grant.' },
+  host_command_not_found: {
+    number: 1070,
+    exit: 'notFound',
+    meaning: 'The host has no such program in the configured path.',
+  },
+  host_path_unsafe: {
+    number: 1072,
+    exit: 'usage',
+    meaning: 'A loop can write a directory of the configured path, or the program itself.',
+  },
   image_build_failed: { number: 1012, exit: 'unavailable', meaning: 'The sandbox image could not be built.' },
   image_unavailable: { number: 1013, exit: 'unavailable', meaning: 'An image is neither present nor to be had.' },
   internal: { number: 1014, exit: 'failure', meaning: 'A defect of loopatd; the log has the details.' },
@@ -157,6 +178,11 @@ export const ERRORS = {
     number: 1031,
     exit: 'failure',
     meaning: 'A stream token is unknown, expired, used or never connected.',
+  },
+  too_many_grants: {
+    number: 1075,
+    exit: 'conflict',
+    meaning: 'The loop, or the workspace, has as many grants as it may.',
   },
   too_many_requests: {
     number: 1032,

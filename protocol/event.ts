@@ -8,7 +8,14 @@
 import { z } from 'zod'
 import { defineMethod, Nothing } from './method.ts'
 
-export const EventKind = z.enum(['daemon/changed', 'image/progress', 'job/changed', 'loop/changed'])
+export const EventKind = z.enum([
+  'daemon/changed',
+  'host/approvalRequested',
+  'host/approvalSettled',
+  'image/progress',
+  'job/changed',
+  'loop/changed',
+])
 export type EventKind = z.infer<typeof EventKind>
 
 /** Events that a daemon keeps for those who come back. */

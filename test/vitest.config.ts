@@ -16,8 +16,9 @@ const host = [
   'test/client/{bin/loopctl,cli/completion,cli/log-file,cli/command/daemon,spawn-daemon}.test.ts',
   'test/contract/fake.test.ts',
   'test/daemon/engine/podman/{api,event,process-group,silence}.test.ts',
-  'test/daemon/exec/{exec-service,job-program,job-watch}.test.ts',
+  'test/daemon/exec/{agent-service,exec-service,job-program,job-watch}.test.ts',
   'test/daemon/git/**/*.test.ts',
+  'test/daemon/host/{forwarder,host-service,runner-*}.test.ts',
   'test/daemon/lock.test.ts',
   'test/daemon/loop/launcher.test.ts',
   'test/daemon/server/{hostile-peer,raw-stream}.test.ts',
@@ -52,8 +53,8 @@ export default defineConfig({
       },
       {
         extends: true,
-        // They wait more than they work.
-        test: { name: 'host', include: host, maxWorkers: 3, testTimeout: 20_000, sequence: { groupOrder: 1 } },
+        // They wait more than they work, but not much more.
+        test: { name: 'host', include: host, maxWorkers: 2, testTimeout: 20_000, sequence: { groupOrder: 1 } },
       },
       {
         extends: true,
@@ -83,6 +84,7 @@ export default defineConfig({
         test: {
           name: 'long',
           include: long,
+          globalSetup: 'test/harness/sandbox-image.ts',
           fileParallelism: false,
           sequence: { groupOrder: 4 },
           testTimeout: 3_600_000,

@@ -3,7 +3,7 @@ import { commandName } from './command-name.ts'
 import { FILES } from './completion.ts'
 
 /** What only the daemon knows. */
-export type Lookup = 'any loop' | 'archived loop' | 'job' | 'loop' | 'method' | 'vault'
+export type Lookup = 'any loop' | 'approval' | 'archived loop' | 'grant' | 'job' | 'loop' | 'method' | 'vault'
 
 /** Something that the word under the cursor may become. */
 export interface Candidate {
@@ -16,7 +16,7 @@ export interface Candidate {
 export interface CandidateSource {
   /** The program with the arguments of one command. */
   program(name: string | undefined): Promise<Command>
-  /** Asks the daemon. @param loop where to look for jobs */
+  /** Asks the daemon. @param loop where to look for jobs or grants */
   lookup(lookup: Lookup, loop?: string): Promise<readonly Candidate[]>
 }
 
@@ -105,8 +105,8 @@ async function valuesOf(
   if (argChoices !== undefined) return argChoices.map((value) => ({ value, meaning: '' }))
   const kind = /<([a-z]+)(?:\.\.\.)?>/.exec(label)?.[1] ?? ''
   if (kind === 'loop') return await source.lookup(LOOPS_OF[command.name()] ?? 'loop')
-  if (kind === 'job') return await source.lookup(kind, operands[0])
-  if (kind === 'method' || kind === 'vault') return await source.lookup(kind)
+  if (kind === 'grant' || kind === 'job') return await source.lookup(kind, operands[0])
+  if (kind === 'approval' || kind === 'method' || kind === 'vault') return await source.lookup(kind)
   return PATHS.has(kind) ? [{ value: FILES, meaning: '' }] : []
 }
 

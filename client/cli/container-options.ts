@@ -1,12 +1,11 @@
 /** Options that shape the container of a loop. */
 import { join } from 'node:path'
 import type { RequestParams } from '@loopatd/client'
+import { parseSize, SIZE_RULE } from '@loopatd/protocol/size'
 import { type Command, InvalidArgumentError, Option } from 'commander'
 
 type CreateParams = RequestParams<'loop/create'>
 export type Mount = NonNullable<CreateParams['mounts']>[number]
-
-const UNITS: Readonly<Record<string, number>> = { '': 1, k: 1024, m: 1024 ** 2, g: 1024 ** 3, t: 1024 ** 4 }
 
 /** What the options say, by the names that commander gives them. */
 export interface ContainerOptions {
@@ -77,9 +76,9 @@ export function readMount(text: string, cwd: string): Mount {
 
 /** Reads a size: a number of bytes, or of `k`, `m`, `g` or `t`, 1024 each. */
 export function readSize(text: string): number {
-  const [, number = '', unit = ''] = /^(\d+(?:\.\d+)?)([kmgt]?)(?:i?b)?$/i.exec(text) ?? []
-  if (number === '') throw new InvalidArgumentError('It is written as a number with k, m or g, such as 512m.')
-  return Math.floor(Number(number) * (UNITS[unit.toLowerCase()] ?? 1))
+  const size = parseSize(text)
+  if (size === undefined) throw new InvalidArgumentError(`It ${SIZE_RULE}.`)
+  return size
 }
 
 /** Reads a number. */

@@ -1,3 +1,4 @@
+import { DURATION_RULE, parseDuration } from '@loopatd/protocol/duration'
 import { InvalidArgumentError } from 'commander'
 
 const UNITS: Readonly<Record<string, number>> = { ms: 1, s: 1_000, m: 60_000, h: 3_600_000, d: 86_400_000 }
@@ -21,4 +22,11 @@ export function readDuration(text: string): number {
 export function writeDuration(ms: number): string {
   const [unit = 'ms', size = 1] = Object.entries(UNITS).findLast(([, each]) => ms % each === 0) ?? []
   return `${ms / size}${unit}`
+}
+
+/** Reads a length of time of days and months, too, to the second: `90s`, `1h30m` or `7d`. @returns milliseconds */
+export function readSpan(text: string): number {
+  const ms = parseDuration(text)
+  if (ms === undefined) throw new InvalidArgumentError(`It ${DURATION_RULE}.`)
+  return ms
 }

@@ -1,6 +1,7 @@
 import type { ExecSpawnParams } from '@loopatd/client'
 import { type Command, InvalidArgumentError } from 'commander'
 import { UsageError } from './exit.ts'
+import { readVariable } from './variable.ts'
 
 /** Options that `exec`, `shell` and `job start` share. */
 export interface CommandOptions {
@@ -49,9 +50,9 @@ function variable(
   text: string,
   before: Readonly<Record<string, string | undefined>> = {},
 ): Readonly<Record<string, string | undefined>> {
-  const [, name, value] = /^([A-Za-z_][A-Za-z0-9_]*)(?:=(.*))?$/s.exec(text) ?? []
-  if (name === undefined) throw new InvalidArgumentError('It must be NAME=VALUE or NAME.')
-  return { ...before, [name]: value }
+  const variable = readVariable(text)
+  if (variable === undefined) throw new InvalidArgumentError('It must be NAME=VALUE or NAME.')
+  return { ...before, [variable.name]: variable.value }
 }
 
 /**

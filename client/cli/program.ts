@@ -37,6 +37,7 @@ const COMMANDS: readonly CommandEntry[] = [
   { name: 'env', summary: 'see and set the plain variables of a loop', load: () => import('./command/env.ts') },
   { name: 'events', summary: 'print what happens, until interrupted', load: () => import('./command/event.ts') },
   { name: 'exec', summary: 'run a command in a loop', load: () => import('./command/exec.ts') },
+  { name: 'host', summary: 'see and grant what loops may run on the host', load: () => import('./command/host.ts') },
   { name: 'idle', summary: 'see and set when loops sleep', load: () => import('./command/idle.ts') },
   { name: 'image', summary: 'see and build the sandbox image', load: () => import('./command/image.ts') },
   {

@@ -52,6 +52,11 @@ export function bytes(size: number | null): string {
   return unit === 'B' ? `${value} B` : `${value.toFixed(1)} ${unit}`
 }
 
+/** Words as one line that could be typed again: those that a shell would take apart are quoted. */
+export function commandLine(words: readonly string[]): string {
+  return words.map((word) => (/^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`)).join(' ')
+}
+
 /** `1 loop`, `2 loops`. */
 export function count(number: number, noun: string): string {
   return `${number} ${noun}${number === 1 ? '' : 's'}`

@@ -18,6 +18,8 @@ export interface WorkspaceFacts {
   readonly broken: readonly { readonly id: string; readonly reason: string | null }[]
   /** Mounts of the configuration that are left out. */
   readonly refusedMounts: readonly { readonly source: string; readonly target: string; readonly why: string }[]
+  /** Grants of host commands that let nothing run, and files of grants that cannot be read. */
+  readonly hostFaults: readonly { readonly what: string; readonly why: string }[]
   readonly storage: { readonly writable: boolean; readonly reason: string | null }
   /** Undefined when podman cannot be asked. */
   readonly image:
@@ -83,6 +85,16 @@ function checkMounts({ refusedMounts }: WorkspaceFacts): DoctorCheck[] {
   )
 }
 
+function checkGrants({ hostFaults }: WorkspaceFacts): DoctorCheck[] {
+  return hostFaults.map(({ what, why }, index) =>
+    warning(
+      { name: `host-command-${index + 1}`, label: `host commands: ${what}` },
+      why,
+      'correct it; see: loopctl host ls',
+    ),
+  )
+}
+
 async function checkImage(facts: WorkspaceFacts, probe: HostProbe): Promise<DoctorCheck> {
   const check = { name: 'image', label: 'sandbox image' }
   const { image } = facts
@@ -115,5 +127,6 @@ export async function checkWorkspace(facts: WorkspaceFacts, probe: HostProbe): P
     ])),
     ...checkLoops(facts),
     ...checkMounts(facts),
+    ...checkGrants(facts),
   ]
 }

@@ -19,6 +19,8 @@ const MAX_CONTROL_BYTES = 4096
 const MAX_EARLY = 16
 /** Consumed stdin is reported to the client in steps of this many bytes. */
 const ACK_BYTES = STREAM_WINDOW_BYTES / 4
+/** Output that waits for the client before whoever writes it is told to pause, in bytes. */
+const OUTPUT_BYTES = 262_144
 /** Milliseconds that a client may take to hang up after it was sent everything. */
 const LINGER_MS = 5000
 /** Milliseconds that a client may take to read the output of a request that was given up. */
@@ -145,6 +147,7 @@ export class RawStream<Message> {
 
   #output(channel: Channel): Writable {
     return new Writable({
+      highWaterMark: OUTPUT_BYTES,
       write: (chunk: Buffer, _encoding, done) => this.#send(channel, chunk, done),
       final: (done) => this.#sendFrame(channel, Buffer.alloc(0), done),
     })

@@ -136,7 +136,7 @@ async function clearStale({ engine, workspace, log }: LoopContext, meta: Meta, n
 }
 
 /** Makes the directories that are ours to make, and checks the others: an engine would silently make empty ones. */
-export async function prepareSources({ store, repos, paths, agents }: LoopContext, meta: Meta): Promise<void> {
+export async function prepareSources({ store, repos, paths, agents, host }: LoopContext, meta: Meta): Promise<void> {
   const { workdir } = store.paths(meta.id)
   await requireDirectory(meta, workdir, 'its workdir')
   if (meta.repo !== undefined) {
@@ -147,6 +147,7 @@ export async function prepareSources({ store, repos, paths, agents }: LoopContex
   try {
     await mkdir(control, { recursive: true, mode: 0o700 })
     await agents?.prepare(control)
+    await host?.prepare(meta.id)
   } catch (error) {
     const code = errorCode(error)
     if (code === undefined) throw error

@@ -77,6 +77,12 @@ export interface LoopAgents {
   forget(control: string): void
 }
 
+/** The way of loops to the host. */
+export interface LoopHost {
+  /** Puts what a loop needs for that into its control directory, before it starts. @throws the file system's error, `storage_failed` */
+  prepare(id: string): Promise<void>
+}
+
 /** A loop was created, changed or removed. */
 export interface LoopChange {
   readonly loop: LoopInfo
@@ -114,6 +120,8 @@ export interface LoopServiceOptions {
   readonly vaults: LoopVaults
   /** Without them, the engine runs every command. */
   readonly agents?: LoopAgents
+  /** Without it, no loop can run anything on the host. */
+  readonly host?: LoopHost
   readonly leases: LeaseRegister
   /** Default: every start may go on at once. */
   readonly admission?: StartAdmission

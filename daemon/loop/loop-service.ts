@@ -20,6 +20,7 @@ import { startInTurn, startLoop } from './loop-start.ts'
 import { type StopRequest, stopInTurn } from './loop-stop.ts'
 import { planUpdate, updateLoop } from './loop-update.ts'
 import { type LoopUse, type LoopUseRequest, useLoop } from './loop-use.ts'
+import { WritableMounts } from './loop-writable.ts'
 import { RecentLooks } from './recent-look.ts'
 import { reconcile } from './reconcile.ts'
 
@@ -28,6 +29,7 @@ export class LoopService implements AsyncDisposable {
   readonly #context: LoopContext
   readonly #names: NameDesk
   readonly #reader: LoopReader
+  readonly #writable: WritableMounts
   readonly #closed = new AbortController()
   readonly #background = new Set<Promise<void>>()
   #takenUp = false
@@ -43,8 +45,15 @@ export class LoopService implements AsyncDisposable {
       },
       onSync: () => this.#inBackground('take up the loops', () => this.#takeUp()),
     })
-    const board = new LoopBoard({ containerOf: (id) => cache.peek(id), onChange })
+    const board = new LoopBoard({
+      containerOf: (id) => cache.peek(id),
+      onChange: (change) => {
+        this.#writable.forget()
+        onChange(change)
+      },
+    })
     const looks = new RecentLooks(options.clock)
+    this.#writable = new WritableMounts(options, options.clock)
     this.#context = { ...rest, cache, board, turns: new KeyedMutex(), starts: new Coalesce(), looks }
     this.#names = new NameDesk(options.store)
     this.#reader = new LoopReader(this.#context)
@@ -63,6 +72,11 @@ export class LoopService implements AsyncDisposable {
   /** Something outside the loops has changed that their containers depend on, such as a vault. */
   lookAgain(): void {
     this.#context.looks.clear()
+  }
+
+  /** What of the host's own files some loop can write. */
+  async writable(): Promise<readonly string[]> {
+    return await this.#writable.list()
   }
 
   /** How many loops there are now; asks the engine nothing. */

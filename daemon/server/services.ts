@@ -37,6 +37,15 @@ export interface Services {
       signal: AbortSignal,
     ) => Promise<ResultOf<'exec/run'>>
   }
+  readonly host: {
+    readonly approve: Quick<'host/approve'>
+    readonly deny: Quick<'host/deny'>
+    readonly grant: Quick<'host/grant'>
+    readonly list: Quick<'host/list'>
+    readonly log: Quick<'host/log'>
+    readonly pending: Quick<'host/pending'>
+    readonly revoke: Quick<'host/revoke'>
+  }
   readonly idle: {
     readonly acquire: Owned<'idle/acquire'>
     readonly hold: Quick<'idle/hold'>

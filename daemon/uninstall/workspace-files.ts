@@ -8,7 +8,7 @@ export type RemoveTree = (path: string) => Promise<void>
 /** Says that a home is a workspace: the daemon makes it first, so it goes last. */
 const MARK = '.lock'
 /** What the daemon makes in a home. Everything else there is somebody else's. */
-const OURS = ['config.toml', 'known_hosts', 'log', 'loops', 'mirrors']
+const OURS = ['config.toml', 'host.json', 'known_hosts', 'log', 'loops', 'mirrors']
 /** Where vaults are, beside what users keep there. */
 const PERSONAL = 'personal'
 

@@ -6,12 +6,12 @@ const shown = ({ from, to }: Import) => `${from} → ${to}`
 const within = (path: string, folder: string) => path === folder || path.startsWith(`${folder}/`)
 
 /** Rooms of the daemon that hold use cases. They may know the port and each other's interfaces, never a transport. */
-const SERVICES = ['doctor', 'exec', 'git', 'idle', 'image', 'loop', 'uninstall', 'vault'].map(
+const SERVICES = ['doctor', 'exec', 'git', 'host', 'idle', 'image', 'loop', 'uninstall', 'vault'].map(
   (room) => `daemon/${room}`,
 )
 
-/** Composition roots of the daemon: what serves a workspace, and what removes one. */
-const ROOTS = ['daemon/main.ts', 'daemon/uninstall-main.ts']
+/** Composition roots of the daemon: what serves a workspace, what removes one, and what runs host commands. */
+const ROOTS = ['daemon/main.ts', 'daemon/uninstall-main.ts', 'daemon/host-runner-main.ts']
 
 describe('arrows', () => {
   it('should let the contract import nothing of ours but itself', () => {
@@ -99,7 +99,7 @@ describe('arrows', () => {
 
 /** The one place that may import a vendor. */
 const VENDORS: Readonly<Record<string, RegExp>> = {
-  '@lydell/node-pty': /^test\//,
+  '@lydell/node-pty': /^daemon\/host\/pty-command\.ts$/,
   commander: /^client\/cli\//,
   dockerode: /^daemon\/engine\/podman\//,
   pino: /^daemon\/log\.ts$/,

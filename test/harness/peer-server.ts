@@ -67,6 +67,16 @@ export function stubServices(own: { readonly [R in keyof Services]?: Partial<Ser
     daemon: { shutdown: unexpected, status: unexpected, ...own.daemon },
     doctor: { run: async () => ({ ready: true, checks: [] }), ...own.doctor },
     exec: { run: unexpected, ...own.exec },
+    host: {
+      approve: unexpected,
+      deny: unexpected,
+      grant: unexpected,
+      list: unexpected,
+      log: unexpected,
+      pending: unexpected,
+      revoke: unexpected,
+      ...own.host,
+    },
     idle: {
       acquire: unexpected,
       hold: unexpected,

@@ -181,6 +181,16 @@ describe.skipIf(skipsPodman())('the sandbox image', () => {
     expect(await inside('git --version; python3 -c "print(6 * 7)"')).toMatch(/^git version [^\n]+\n42$/)
   })
 
+  it('should find commands of the host after all others, in every shell', async () => {
+    const usual = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:/loopat/control/bin'
+    expect(await inside('echo $PATH')).toBe(usual)
+    for (const shell of ['bash -c', 'bash -lc', 'bash -ic', 'sh -lc', 'fish -c', 'fish -lc']) {
+      expect(await inside(`${shell} 'env | grep ^PATH=' 2>&1`), shell).toMatch(/[:/]bin:\/loopat\/control\/bin$/)
+    }
+    expect(await inside('readlink /usr/local/bin/loopat-host')).toBe('/loopat/control/loopat-host')
+    expect(await inside('test -x /usr/bin/perl && echo yes')).toBe('yes')
+  })
+
   it('should speak UTF-8', async () => {
     expect(await inside('locale charmap 2>&1; locale 2>&1 | grep ^LC_ALL')).toBe('UTF-8\nLC_ALL=')
     expect(await inside("printf 'ä' | wc -m")).toBe('1')

@@ -3,6 +3,7 @@ import { isLoopatError } from '@loopatd/protocol/error'
 import type { Command } from 'commander'
 import { candidates, type Lookup } from '../candidate.ts'
 import type { Context } from '../context.ts'
+import { describeGrant } from '../host-table.ts'
 import { describeJob } from '../job-table.ts'
 import { makeProgram } from '../program.ts'
 import { printable } from '../text.ts'
@@ -48,6 +49,15 @@ async function answer(
   client: LoopatClient,
 ): Promise<{ value: string; meaning: string }[]> {
   if (lookup === 'method') return client.server.capabilities.map((value) => ({ value, meaning: '' }))
+  if (lookup === 'approval') {
+    const { approvals } = await client.host.pending()
+    return approvals.map(({ id, loopName, command }) => ({ value: id, meaning: `${loopName}: ${command}` }))
+  }
+  if (lookup === 'grant') {
+    const { grants } = await client.host.list({ loop })
+    const own = grants.filter(({ origin }) => origin === 'loop')
+    return own.map((grant) => ({ value: grant.id, meaning: describeGrant(grant) }))
+  }
   if (lookup === 'job') {
     const { jobs } = await client.job.list({ loop })
     return jobs.map((job) => ({ value: job.id, meaning: `${describeJob(job)}: ${job.command.join(' ')}` }))

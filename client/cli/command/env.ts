@@ -1,6 +1,7 @@
 import type { Command } from 'commander'
 import type { Context } from '../context.ts'
 import { UsageError } from '../exit.ts'
+import { readVariable } from '../variable.ts'
 
 /** `loopctl env` */
 export function configure(command: Command, context: Context): void {
@@ -41,7 +42,7 @@ async function unset(loop: string, names: string[], context: Context): Promise<v
 
 /** @throws UsageError */
 function assignment(word: string): [string, string] {
-  const [, name, value] = /^([A-Za-z_][A-Za-z0-9_]*)=(.*)$/s.exec(word) ?? []
-  if (name !== undefined && value !== undefined) return [name, value]
+  const variable = readVariable(word)
+  if (variable?.value !== undefined) return [variable.name, variable.value]
   throw new UsageError(`env set: "${word}" is not NAME=VALUE`, 'A name has letters, digits and "_".')
 }

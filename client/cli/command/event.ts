@@ -1,11 +1,13 @@
 import type { EventSubscription, LoopatEvent } from '@loopatd/client'
-import type { EventGap, EventKind } from '@loopatd/protocol'
+import type { ApprovalInfo, EventGap, EventKind } from '@loopatd/protocol'
 import { type Command, InvalidArgumentError, Option } from 'commander'
 import type { Context } from '../context.ts'
 import { describeJob } from '../job-table.ts'
 
 const KINDS = [
   'daemon/changed',
+  'host/approvalRequested',
+  'host/approvalSettled',
   'image/progress',
   'job/changed',
   'loop/changed',
@@ -71,6 +73,10 @@ function describe(event: LoopatEvent): string {
   switch (event.kind) {
     case 'daemon/changed':
       return `podman is ${event.engine.state}${event.engine.reason === null ? '' : `: ${event.engine.reason}`}`
+    case 'host/approvalRequested':
+      return describeRequest(event.approval)
+    case 'host/approvalSettled':
+      return `approval ${event.approval.id} of loop ${event.approval.loopName} ${event.outcome}: ${event.approval.command}`
     case 'image/progress':
       return `image ${event.tag} ${event.state}: ${event.progress.message}`
     case 'job/changed':
@@ -78,6 +84,12 @@ function describe(event: LoopatEvent): string {
     case 'loop/changed':
       return `loop ${event.loop.name} ${event.removed ? 'removed' : event.loop.state}${causeOf(event)}`
   }
+}
+
+/** The command is the last word: whatever a loop has put into it, what comes before is ours. */
+function describeRequest({ id, loopName, command, fullAccess }: ApprovalInfo): string {
+  const mark = fullAccess ? ', with full access' : ''
+  return `loop ${loopName} asks to run on the host${mark} (loopctl host approve ${id}): ${command}`
 }
 
 /** Why it woke or went to sleep; who asked for a removal goes without saying. */

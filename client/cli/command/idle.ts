@@ -1,7 +1,8 @@
 import type { IdleAfter, IdleWindow, ResultOf } from '@loopatd/protocol'
-import { DURATION_RULE, formatDuration, parseDuration } from '@loopatd/protocol/duration'
-import { type Command, InvalidArgumentError } from 'commander'
+import { formatDuration } from '@loopatd/protocol/duration'
+import type { Command } from 'commander'
 import type { Context } from '../context.ts'
+import { readSpan } from '../duration.ts'
 import { stateCell } from '../loop-table.ts'
 import { type Cell, table } from '../table.ts'
 import { age } from '../text.ts'
@@ -37,7 +38,7 @@ export function configure(command: Command, context: Context): void {
     .command('hold')
     .description('keep a loop awake for a while, whoever uses it')
     .argument('<loop>', 'loop to keep awake')
-    .requiredOption('--for <time>', 'such as 90m, 2h or 3d', duration)
+    .requiredOption('--for <time>', 'such as 90m, 2h or 3d', readSpan)
     .option('--reason <text>', 'why, for people')
     .option('--json', 'the hold as one object')
     .action((loop: string, options: HoldOptions) => hold(loop, options, context))
@@ -49,15 +50,9 @@ export function configure(command: Command, context: Context): void {
     .action((loop: string, lease: string | undefined) => release(loop, lease, context))
 }
 
-function duration(text: string): number {
-  const ms = parseDuration(text)
-  if (ms === undefined) throw new InvalidArgumentError(`It ${DURATION_RULE}.`)
-  return ms
-}
-
 function window(text: string): IdleWindow | null {
   if (text === 'never') return text
-  return text === 'default' ? null : duration(text)
+  return text === 'default' ? null : readSpan(text)
 }
 
 async function set(loop: string, after: IdleWindow | null, context: Context): Promise<void> {

@@ -5,6 +5,7 @@ import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { completionScript, SHELLS } from '../../../client/cli/completion.ts'
 import { temporaryDirectory } from '../../harness/repo.ts'
+import { approvalInfo, grantInfo } from './grant.ts'
 import { TestHost } from './host.ts'
 import { loopInfo } from './loop.ts'
 import { type StubDaemon, startStub } from './stub-daemon.ts'
@@ -20,6 +21,10 @@ describe('completion', () => {
         ...(archived === 'exclude' ? [] : [loopInfo({ name: 'old', state: 'archived' })]),
       ],
     }))
+    stub.on('host/list', ({ loop }) => ({
+      grants: [grantInfo(), grantInfo({ id: '11111111', origin: 'workspace' })].filter(() => loop === 'one'),
+    }))
+    stub.on('host/pending', () => ({ approvals: [approvalInfo({ command: 'gh\x1b' })] }))
     stub.on('job/list', ({ loop }) => ({
       jobs: loop === 'one' ? [{ id: '0123abcd', command: ['make'], state: 'exited', exitCode: 2, reason: null }] : [],
     }))
@@ -94,6 +99,20 @@ describe('completion', () => {
       ['job', 'kill', '-s', 'U'],
       ['USR1', 'USR2'],
     ],
+    [['host', 'r'], ['revoke']],
+    [
+      ['host', 'grant', ''],
+      ['one', 'two'],
+    ],
+    [['host', 'grant', 'one', ''], []],
+    [['host', 'grant', '--full'], ['--full-access']],
+    [['host', 'ls', 't'], ['two']],
+    [['host', 'log', '-n', ''], []],
+    [['host', 'revoke', 'one', ''], ['0123abcd']],
+    [['host', 'revoke', 'two', ''], []],
+    [['host', 'approve', ''], ['4567cdef']],
+    [['host', 'deny', '--always', '4'], ['4567cdef']],
+    [['events', '--kind', 'host/approvalR'], ['host/approvalRequested']],
     [['exec', 'one', ''], []],
     [['show', 'one', ''], []],
     [['nonsense', ''], []],

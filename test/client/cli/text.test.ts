@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import { age, bytes, count, printable, printableLines } from '../../../client/cli/text.ts'
+import { age, bytes, commandLine, count, printable, printableLines } from '../../../client/cli/text.ts'
 
 describe('text for people', () => {
   it('should write control characters so that no terminal obeys them', () => {
@@ -35,6 +35,11 @@ describe('text for people', () => {
     expect([0, 1023, 1024, 1_500_000].map(bytes)).toEqual(['0 B', '1023 B', '1.0 KiB', '1.4 MiB'])
     expect(bytes(null)).toBe('-')
     expect(age(null, 0)).toBe('-')
+  })
+
+  it('should quote what a shell would take apart', () => {
+    expect(commandLine(['gh', '--a=b/c', 'a b', "it's", '', '$x', 'é'])).toBe(`gh --a=b/c 'a b' 'it'\\''s' '' '$x' 'é'`)
+    expect(commandLine([])).toBe('')
   })
 
   it('should count things', () => {

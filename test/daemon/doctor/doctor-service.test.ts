@@ -61,6 +61,7 @@ describe('doctor', () => {
       runtime: '/h/run',
       broken: [],
       refusedMounts: [],
+      hostFaults: [],
       storage: { writable: true, reason: null },
       image: { tag: 'localhost/x:1', present: true, createdAt: '2026-01-01T00:00:00Z', source: 'built' },
       hasBase: false,
@@ -151,6 +152,17 @@ describe('doctor', () => {
       'mount-1',
       'warning',
       /\[\[mounts\]\]/,
+    ],
+    [
+      'a grant that lets nothing run',
+      () =>
+        (facts = {
+          ...facts,
+          hostFaults: [{ what: 'grant 0123abcd, gh *', why: '/usr/bin/gh is not there any more' }],
+        }),
+      'host-command-1',
+      'warning',
+      /host ls/,
     ],
     ['an old image', () => (facts = { ...facts, now: new Date('2026-06-01') }), 'image', 'warning', /--rebuild/],
   ])('should name %s and what mends it', async (_what, spoil, name, status, fix) => {

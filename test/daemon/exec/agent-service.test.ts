@@ -1,7 +1,7 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { createHash, randomBytes, randomInt } from 'node:crypto'
-import { lstatSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
-import { mkdtemp, rm, symlink } from 'node:fs/promises'
+import { closeSync, constants, lstatSync, openSync, readdirSync, readFileSync, writeFileSync, writeSync } from 'node:fs'
+import { mkdir, mkdtemp, rm, symlink, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -83,6 +83,18 @@ describe.each(SHELLS)('AgentService with %s', (...shell) => {
       stdout: "/tmp\nit's\n$B\n",
       stderr: 'err\n',
     })
+  })
+
+  it('should find commands of the host after all others', async () => {
+    await mkdir(join(control, 'bin'))
+    for (const name of ['loopat-only-here', 'true']) {
+      await writeFile(join(control, 'bin', name), '#!/bin/sh\necho "host $1"\n', { mode: 0o755 })
+    }
+    expect(String((await run({ command: ['loopat-only-here', 'x'] })).stdout)).toBe('host x\n')
+    expect(String((await run({ command: ['true', 'x'] })).stdout)).toBe('')
+    expect(String((await run({ command: ['sh', '-c', 'echo "$PATH"'] })).stdout)).toBe(
+      `${process.env.PATH}:${control}/bin\n`,
+    )
   })
 
   it('should pass every byte both ways, and the end of the input', async () => {
@@ -210,7 +222,7 @@ describe.each(SHELLS)('AgentService with %s', (...shell) => {
     for (let strikes = 0; strikes < 20; strikes += 1) {
       for (const name of readdirSync(join(control, 'room'))) {
         const path = join(control, 'room', name, 'status')
-        if (lstatSync(path, { throwIfNoEntry: false })?.isFIFO()) writeFileSync(path, 'nonsense\n'.repeat(200))
+        if (lstatSync(path, { throwIfNoEntry: false })?.isFIFO()) writeIfRead(path, 'nonsense\n'.repeat(200))
       }
       await sleep(100)
       last = await service.exec({ containerPid: () => 0, control }, { command: ['true'], env: {}, stdin: false }, never)
@@ -234,6 +246,17 @@ describe.each(SHELLS)('AgentService with %s', (...shell) => {
     expect(readFileSync(canary, 'utf8')).toBe('untouched')
   })
 })
+
+/** Writes into a pipe; the daemon may have given it up just now. */
+function writeIfRead(path: string, text: string): void {
+  try {
+    const pipe = openSync(path, constants.O_WRONLY | constants.O_NONBLOCK)
+    writeSync(pipe, text)
+    closeSync(pipe)
+  } catch (error) {
+    if (!(error instanceof Error && 'code' in error && (error.code === 'ENXIO' || error.code === 'ENOENT'))) throw error
+  }
+}
 
 /** Ends the shells that wait in a control directory; each has a session of its own. */
 function killWith(control: string): void {

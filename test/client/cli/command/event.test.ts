@@ -1,4 +1,5 @@
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
+import { approvalInfo } from '../grant.ts'
 import { TestHost } from '../host.ts'
 import { loopInfo } from '../loop.ts'
 import { type StubCall, type StubDaemon, startStub } from '../stub-daemon.ts'
@@ -35,6 +36,28 @@ describe('loopctl events', () => {
       '2026-01-02T03:04:05.000Z  loop fix-login stopped (idle for 30m)\n2026-01-02T03:04:05.000Z  loop fix-login removed\n',
     )
     expect(stub.calls[1]?.params).toEqual({ kinds: ['loop/changed'], loop: 'L' })
+  })
+
+  it('should tell what asks for an approval, how to answer, and what came of it', async () => {
+    const host = new TestHost({ socket: stub.socket })
+    const result = host.run('events', '--kind', 'host/approvalRequested', 'host/approvalSettled')
+    const call = await subscribed
+    const approval = approvalInfo()
+    call.notify('host/approvalRequested', { subscription: 's', approval })
+    const full = { ...approval, fullAccess: true, command: 'git \x1b[2J' }
+    call.notify('host/approvalRequested', { subscription: 's', approval: full })
+    call.notify('host/approvalSettled', { subscription: 's', approval, outcome: 'expired' })
+    await vi.waitFor(() => expect(host.stdout.text.split('\n')).toHaveLength(4))
+    host.signal('SIGINT')
+    await result
+    const how = '(loopctl host approve 4567cdef)'
+    expect(host.stdout.text.replaceAll('2026-01-02T03:04:05.000Z  ', '').split('\n')).toEqual([
+      `loop fix-login asks to run on the host ${how}: gh pr create --title 'a b'`,
+      `loop fix-login asks to run on the host, with full access ${how}: git \\x1b[2J`,
+      "approval 4567cdef of loop fix-login expired: gh pr create --title 'a b'",
+      '',
+    ])
+    expect(stub.calls[1]?.params).toEqual({ kinds: ['host/approvalRequested', 'host/approvalSettled'] })
   })
 
   it('should print one JSON object per line', async () => {
