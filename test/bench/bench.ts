@@ -7,13 +7,23 @@ import { create } from './create.ts'
 import { exec } from './exec.ts'
 import type { Row } from './figure.ts'
 import { footprint } from './footprint.ts'
+import { host } from './host.ts'
 import { follow } from './process.ts'
 import { roundTrip } from './round-trip.ts'
 import { sleep } from './sleep.ts'
 import { startUp } from './start-up.ts'
 
 /** Everything there is, in the order of the table. */
-const PLANS: readonly RowPlan[] = [...startUp, ...roundTrip, ...create, ...exec, ...bulk, ...sleep, ...footprint]
+const PLANS: readonly RowPlan[] = [
+  ...startUp,
+  ...roundTrip,
+  ...create,
+  ...exec,
+  ...bulk,
+  ...host,
+  ...sleep,
+  ...footprint,
+]
 
 /** What `npm run bench` found: what `--json` writes. */
 export interface Report {
