@@ -8,6 +8,7 @@
 #   LOOPAT_LONG_KILLS          random kills       40                 200
 #   LOOPAT_LONG_IDLE_KILLS     among sleepers     15                  50
 #   LOOPAT_LONG_WAKES          loops at once      50                  50
+#   LOOPAT_LONG_HOST_RUNS      of the host         200                1000
 #   LOOPAT_LONG_PODMAN_KILLS   under load         15                  50
 #   LOOPAT_LONG_FRAMES         broken frames   40000              100000
 #   LOOPAT_LONG_PARAMS         odd params       8000               20000
