@@ -355,7 +355,7 @@ export function checked<
 
 /** Waits until a condition holds. */
 export async function until(condition: () => boolean | Promise<boolean>): Promise<void> {
-  for (let tries = 0; tries < 500; tries += 1) {
+  for (let tries = 0; tries < 2000; tries += 1) {
     if (await condition()) return
     await new Promise((resolve) => setTimeout(resolve, 5))
   }
