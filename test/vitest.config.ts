@@ -16,7 +16,7 @@ const host = [
   'test/client/{bin/loopctl,cli/completion,cli/log-file,cli/command/daemon,spawn-daemon}.test.ts',
   'test/contract/fake.test.ts',
   'test/daemon/engine/podman/{api,event,process-group,silence}.test.ts',
-  'test/daemon/exec/{agent-service,exec-service,job-program,job-watch}.test.ts',
+  'test/daemon/exec/{exec-service,job-program,job-watch}.test.ts',
   'test/daemon/git/**/*.test.ts',
   'test/daemon/host/{forwarder,host-service,runner-*}.test.ts',
   'test/daemon/lock.test.ts',
@@ -24,8 +24,13 @@ const host = [
   'test/daemon/server/{hostile-peer,raw-stream}.test.ts',
 ]
 
-/** Suites that need a real rootless podman; see `test/harness`. */
-const podman = ['test/podman/**/*.test.ts', 'test/e2e/**/*.test.ts', 'test/contract/podman.test.ts']
+/** Suites that need a real rootless podman, see `test/harness`, or the machine for themselves: one after the other. */
+const podman = [
+  'test/podman/**/*.test.ts',
+  'test/e2e/**/*.test.ts',
+  'test/contract/podman.test.ts',
+  'test/daemon/exec/agent-service.test.ts',
+]
 
 /** Suites that need a real `systemd --user`; see `test/harness/systemd-bed.sh`. */
 const systemd = ['test/systemd/**/*.test.ts']
