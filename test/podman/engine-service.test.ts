@@ -27,7 +27,8 @@ describe.skipIf(skipsPodman())('the podman service', () => {
     const first = make()
     expect(() => first.socketPath()).toThrow(expect.objectContaining({ kind: 'unavailable' }))
     await first.start()
-    expect(first.state).toEqual({ kind: 'up', socketPath: first.own.socketPath, isOurs: true })
+    const version = expect.stringMatching(/^\d+\.\d+\.\d+/)
+    expect(first.state).toEqual({ kind: 'up', socketPath: first.own.socketPath, isOurs: true, version })
     const pid = await first.own.pid()
     expect(pid).toBeGreaterThan(0)
     await first.dispose()
@@ -145,6 +146,7 @@ describe.skipIf(skipsPodman())('the podman service', () => {
       .poll(() => ours.state, { timeout: 30_000, interval: 100 })
       .toEqual({
         kind: 'up',
+        version: expect.stringMatching(/^\d+\.\d+\.\d+/),
         socketPath: ours.own.socketPath,
         isOurs: true,
         warning: `podman does not answer on ${theirs.own.socketPath}, which engine.socket names (ENOENT)`,
