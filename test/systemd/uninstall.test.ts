@@ -1,10 +1,14 @@
 import { existsSync } from 'node:fs'
 import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { createPodmanEngine } from '../../daemon/engine/podman/podman-engine.ts'
 import { smallImage, type TestImage } from '../harness/podman.ts'
 import { SystemdWorkspace, testBed } from '../harness/systemd.ts'
 import { commonPlaces, filesNamed, homeListing, inspectAll, podmanThings, processesNaming } from '../harness/trace.ts'
+
+/** Milliseconds after which the daemon has certainly written down what a loop did last. */
+const COLLECTED_MS = 6_000
 
 describe('loopctl uninstall in the usual home, beside one whose name begins like it', () => {
   let usual: SystemdWorkspace
@@ -46,6 +50,8 @@ describe('loopctl uninstall in the usual home, beside one whose name begins like
     const { name, home, runtimeDir } = usual.workspace
     expect([name, other.workspace.name]).toEqual(['loopat', expect.stringMatching(/^loopat-2-/)])
     const [{ id }]: [{ id: string }] = JSON.parse(await usual.ok('ls', '--json'))
+    // Its daemon writes down what its loop did last, and collects that for some seconds.
+    await sleep(COLLECTED_MS)
     const before = await traceOfOther()
     expect(before.podman).toHaveLength(2)
 
