@@ -21,8 +21,7 @@ const never = new AbortController().signal
 /** What is called sh differs from image to image. */
 const SHELLS: readonly (readonly string[])[] = [['dash'], ['bash', '--posix']]
 
-// Shells that get their turn late are taken for gone, as they should be: on a slow host that is not what a test is about.
-describe.each(SHELLS)('AgentService with %s', { retry: 3 }, (...shell) => {
+describe.each(SHELLS)('AgentService with %s', (...shell) => {
   let control: string
   let service: AgentService
   const agents: ChildProcess[] = []
