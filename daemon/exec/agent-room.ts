@@ -1,4 +1,4 @@
-import { closeSync, writeSync } from 'node:fs'
+import { closeSync, renameSync, writeSync } from 'node:fs'
 import { mkdir, rename, rm } from 'node:fs/promises'
 import { Socket } from 'node:net'
 import { join } from 'node:path'
@@ -69,17 +69,42 @@ export interface RoomOptions {
   readonly isWanted: () => boolean
 }
 
-/** Makes the pipes of a room. @throws the error of the file system or of the program that makes them; nothing is left */
-export async function makeRoom(directory: string): Promise<void> {
-  const slots = slotsOf(directory)
+/**
+ * Makes the pipes of a room. It appears under its name when it is whole: nobody can take one in the making for it.
+ * @param isWanted asked at the very end
+ * @returns whether it was wanted; if not, nothing is left of it
+ * @throws the error of the file system or of the program that makes them; nothing is left
+ */
+export async function makeRoom(directory: string, isWanted: () => boolean): Promise<boolean> {
+  const draft = `${directory}.new`
+  const slots = slotsOf(draft)
+  let isMade = false
   try {
     for (const slot of slots) await mkdir(slot, { recursive: true, mode: 0o700 })
     const pipes = slots.flatMap((slot) => SLOT_PIPES.map((name) => join(slot, name)))
-    await makeFifos([...pipes, join(directory, 'status'), join(directory, 'go')])
-  } catch (error) {
-    await rm(directory, { recursive: true, force: true })
-    throw error
+    await makeFifos([...pipes, join(draft, 'status'), join(draft, 'go')])
+    if (isWanted()) {
+      renameSync(draft, directory)
+      isMade = true
+    }
+  } finally {
+    if (!isMade) await rm(draft, { recursive: true, force: true })
   }
+  return isMade
+}
+
+/** Removes the pipes of a room and has the shells end that wait at them. Commands that run go on. */
+export async function removeRoom(directory: string): Promise<void> {
+  // From here on nobody finds the way to a pipe; who is on it, or waits at one, still finds the other end.
+  const gone = `${directory}.gone`
+  await rename(directory, gone)
+  for (const slot of slotsOf(gone)) pokeSlot(slot)
+  await rm(gone, { recursive: true, force: true })
+}
+
+/** Whether a directory beside rooms is one: others were in the making, or on their way out, when their daemon ended. */
+export function isRoomName(name: string): boolean {
+  return !name.includes('.')
 }
 
 /** The daemon's side of a room: which shells wait, and which run a command. */
@@ -141,14 +166,9 @@ export class AgentRoom {
     return run
   }
 
-  /** Gives the room up, removes its pipes, and has the shells end that wait at them. Commands that run go on. */
+  /** Gives the room up and removes its pipes. Commands that run go on. */
   async remove(): Promise<void> {
-    const { directory } = this.#options
-    // From here on nobody finds the way to a pipe; who is on it, or waits at one, still finds the other end.
-    const gone = `${directory}.gone`
-    await rename(directory, gone)
-    for (const slot of slotsOf(gone)) pokeSlot(slot)
-    await rm(gone, { recursive: true, force: true })
+    await removeRoom(this.#options.directory)
     this.close()
   }
 

@@ -1,12 +1,12 @@
 import { randomBytes } from 'node:crypto'
-import { readdir, rm } from 'node:fs/promises'
+import { readdir } from 'node:fs/promises'
 import { Socket } from 'node:net'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { errorCode } from '../lib/error-code.ts'
 import { openFifo } from '../lib/fifo.ts'
 import type { Logger } from '../log.ts'
-import { AgentRoom, type AgentRun, makeRoom, SLOT_COUNT } from './agent-room.ts'
+import { AgentRoom, type AgentRun, isRoomName, makeRoom, removeRoom, SLOT_COUNT } from './agent-room.ts'
 import type { AgentSpec } from './agent-text.ts'
 
 /** Rooms of one loop. */
@@ -157,7 +157,11 @@ export class LoopAgent {
 
   /** Takes over what a daemon before this one has left. */
   async #adopt(): Promise<void> {
-    for (const name of await namesIn(join(this.#options.control, 'room'))) this.#enter(name, true)
+    const rooms = join(this.#options.control, 'room')
+    for (const name of await namesIn(rooms)) {
+      if (isRoomName(name)) this.#enter(name, true)
+      else this.#inBackground('remove pipes of its agent', removeRoom(join(rooms, name)))
+    }
   }
 
   #greetInBackground(): void {
@@ -203,11 +207,7 @@ export class LoopAgent {
     try {
       const name = randomBytes(8).toString('hex')
       const directory = join(this.#options.control, 'room', name)
-      await makeRoom(directory)
-      if (this.#isClosed) {
-        await rm(directory, { recursive: true, force: true })
-        return
-      }
+      if (!(await makeRoom(directory, () => !this.#isClosed))) return
       this.#enter(name, false)
       answer.write(`${name} ${SLOT_COUNT}\n`)
     } catch (err) {
