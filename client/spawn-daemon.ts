@@ -9,6 +9,7 @@ import { EXIT, isLoopatError, LoopatError } from '@loopatd/protocol/error'
 import type { Workspace } from '@loopatd/protocol/socket'
 import { checkDaemon } from './check-daemon.ts'
 import { dial } from './dial.ts'
+import { StartTurn } from './start-turn.ts'
 import { complaintOf, installedUnits, systemctl, type Units } from './systemd.ts'
 
 /** Milliseconds that a daemon may take until its socket answers. */
@@ -64,7 +65,8 @@ export function findDaemon(env: Readonly<Record<string, string | undefined>> = p
 
 /**
  * Starts the daemon of a workspace and waits until its socket answers: through the user's systemd where the daemon is
- * installed in it, else detached. Clients that do so at the same time all succeed: one daemon wins, the others leave.
+ * installed in it, else detached. Clients that do so at the same time all succeed: one
+ * starts it and the others wait; where more than one is started, one daemon wins and the others leave.
  * @returns a connection to it
  * @throws LoopatError `daemon_unreachable` with the daemon's last words when it ends or does not answer in time
  */
@@ -86,12 +88,14 @@ export async function spawnDaemon(
     })
   }
   options.onStarting?.(command)
-  const limitMs = options.timeoutMs ?? START_MS
   const words = openWords(workspace)
+  const turn = words === undefined ? undefined : new StartTurn(words.path)
   try {
-    const child = new DaemonProcess(command, words?.descriptor)
-    return await waitForSocket({ path: workspace.socket, child, limitMs, tail: () => readTail(words) }, signal)
+    const start = () => new DaemonProcess(command, words?.descriptor)
+    const limitMs = options.timeoutMs ?? START_MS
+    return await waitForSocket({ path: workspace.socket, turn, start, limitMs, tail: () => readTail(words) }, signal)
   } finally {
+    turn?.leave()
     if (words !== undefined) closeSync(words.descriptor)
   }
 }
@@ -144,24 +148,32 @@ class DaemonProcess {
 
 interface Wait {
   readonly path: string
-  readonly child: DaemonProcess
+  /** Whose turn it is to start a daemon; undefined when that cannot be known: then everybody does. */
+  readonly turn: StartTurn | undefined
+  readonly start: () => DaemonProcess
+  /** Milliseconds for which another client's daemon is waited for, and then for one's own. */
   readonly limitMs: number
   readonly tail: () => string
 }
 
-async function waitForSocket({ path, child, limitMs, tail }: Wait, signal?: AbortSignal): Promise<Socket> {
-  const deadline = performance.now() + limitMs
+async function waitForSocket({ path, turn, start, limitMs, tail }: Wait, signal?: AbortSignal): Promise<Socket> {
+  let deadline = performance.now() + limitMs
+  let child: DaemonProcess | undefined
   for (;;) {
     // Looked at before the socket: a daemon that ends between the two looks may have been answering.
-    const { ended, gaveWay } = child
+    const ended = child?.gaveWay ? undefined : child?.ended
     try {
       return await dial(path, signal)
     } catch (error) {
       if (!isLoopatError(error, 'daemon_unreachable')) throw error
     }
-    if (ended !== undefined && !gaveWay) throw startFailed(`the daemon did not start: ${ended}`, tail())
+    if (ended !== undefined) throw startFailed(`the daemon did not start: ${ended}`, tail())
     if (performance.now() > deadline) throw startFailed(`the daemon did not answer within ${limitMs} ms`, tail())
-    await sleep(POLL_MS)
+    if (child === undefined && (turn === undefined || turn.isMine)) {
+      child = start()
+      deadline = performance.now() + limitMs
+    }
+    await (child === undefined ? Promise.race([turn?.taken, sleep(POLL_MS)]) : sleep(POLL_MS))
   }
 }
 
@@ -173,6 +185,7 @@ function startFailed(message: string, tail: string): LoopatError {
 
 /** Where the daemon writes what it cannot log: crashes, and why it does not start. */
 interface Words {
+  readonly path: string
   readonly descriptor: number
   /** Size before this start. */
   readonly offset: number
@@ -183,9 +196,10 @@ function openWords(workspace: Workspace): Words | undefined {
   try {
     const directory = join(workspace.home, 'log')
     mkdirSync(directory, { recursive: true, mode: 0o700 })
-    const descriptor = openSync(join(directory, 'loopatd.stderr'), 'a+', 0o600)
+    const path = join(directory, 'loopatd.stderr')
+    const descriptor = openSync(path, 'a+', 0o600)
     if (fstatSync(descriptor).size > MAX_WORDS_BYTES) ftruncateSync(descriptor)
-    return { descriptor, offset: fstatSync(descriptor).size }
+    return { path, descriptor, offset: fstatSync(descriptor).size }
   } catch (error) {
     if (error instanceof Error && 'code' in error) return undefined
     throw error

@@ -94,6 +94,34 @@ describe('autostart', () => {
   })
 })
 
+describe('autostart by many clients at once', () => {
+  const pidsOf = () => readFileSync(pids, 'utf8').trim().split('\n')
+
+  it('should start one daemon, however long it takes', async () => {
+    const command = program('setTimeout(serve, 500)')
+    const clients = await Promise.all(Array.from({ length: 10 }, () => connect({ autostart: { command } })))
+    expect(pidsOf()).toHaveLength(1)
+    await Promise.all(clients.map((client) => client.close()))
+  })
+
+  it('should start another when the first one fails', async () => {
+    const command = program(`if (fs.readFileSync(${JSON.stringify(pids)}, 'utf8').split('\\n').length > 2) serve()
+else setTimeout(() => process.exit(1), 100)`)
+    const clients = await Promise.allSettled(Array.from({ length: 5 }, () => connect({ autostart: { command } })))
+    expect(clients.filter(({ status }) => status === 'rejected')).toHaveLength(1)
+    expect(pidsOf()).toHaveLength(2)
+    for (const client of clients) if (client.status === 'fulfilled') await client.value.close()
+  })
+
+  it('should not wait for ever for the one that starts it', async () => {
+    const command = program('setInterval(() => {}, 1000)')
+    const attempts = ['first', 'second'].map(() => connect({ autostart: { command, timeoutMs: 300 } }))
+    for (const attempt of attempts) {
+      await expect(attempt).rejects.toThrow('the daemon did not answer within 300 ms')
+    }
+  })
+})
+
 describe('findDaemon', () => {
   it('should take LOOPATD first, then an installed package, then PATH', () => {
     expect(findDaemon({ LOOPATD: '/opt/loopatd', PATH: directory })).toBe('/opt/loopatd')
