@@ -82,6 +82,11 @@ export class AgentService implements Disposable {
     )
   }
 
+  /** Has the agent of a loop that was started just now get ready: a command is to come. */
+  expect(control: string): void {
+    this.#agentOf(control).expect()
+  }
+
   /** Lets go of a loop that does not run any more. */
   forget(control: string): void {
     this.#loops.get(control)?.close()
@@ -95,10 +100,9 @@ export class AgentService implements Disposable {
    */
   async exec(place: AgentPlace, spec: AgentSpec, signal: AbortSignal): Promise<EngineExec | undefined> {
     if (!isCarried(spec)) return undefined
-    const { clock, inside, log } = this.#options
+    const { clock } = this.#options
     const { control, containerPid } = place
-    const agent = this.#loops.get(control) ?? new LoopAgent({ control, inside, log })
-    this.#loops.set(control, agent)
+    const agent = this.#agentOf(control)
     for (let attempt = 0; attempt < MAX_ATTEMPTS; attempt += 1) {
       const run = await agent.run(spec, signal)
       if (run === undefined) return undefined
@@ -107,6 +111,13 @@ export class AgentService implements Disposable {
       exec.close()
     }
     return undefined
+  }
+
+  #agentOf(control: string): LoopAgent {
+    const { inside, log } = this.#options
+    const agent = this.#loops.get(control) ?? new LoopAgent({ control, inside, log })
+    this.#loops.set(control, agent)
+    return agent
   }
 
   [Symbol.dispose](): void {

@@ -22,13 +22,16 @@ export function isCarried({ command: [program = '', ...args], cwd, env }: AgentS
 }
 
 /**
- * What the shell of a slot reads before it becomes the command: it connects the pipes, says that it begins, sets the
+ * What the shell of a slot reads before it becomes the command: it looks for its parent, connects the pipes, says that it begins, sets the
  * variables, and gets the command as its arguments. What goes wrong from then on it says on the command's stderr. Each
  * pipe is opened once: the daemon takes its closing for the end. The command is in braces, so that of a text that broke
  * off nothing is run. `$1` is the slot, `$3` the turn and `$4` the room, as the agent has it.
  */
 export function commandText({ command, cwd = '/', env, stdin }: AgentSpec): string {
   return [
+    // Who would tell of its end is not there any more: then another shell is to take it.
+    'read -r loopat_pid loopat_name loopat_state loopat_parent loopat_rest <"/proc/$$/stat"',
+    '[ "$loopat_parent" = "$PPID" ] && [ "$PPID" != 1 ] || exit',
     `exec <${stdin ? '"$4/$1/in"' : '/dev/null'} >"$4/$1/out" 2>"$4/$1/err"`,
     'echo "s $1 $3 $$" >"$4/status"',
     `cd -- ${quote(cwd)} || exit ${NO_DIRECTORY}`,

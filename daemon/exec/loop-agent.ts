@@ -21,6 +21,8 @@ const PATIENCE_MS = 300
 /** For so many milliseconds the first command waits for an agent that is on its way, and looks for it each so often. */
 const EXPECTED_MS = 100
 const EXPECTED_LOOK_MS = 4
+/** For so many milliseconds an agent is looked for that is told to come before any command does. */
+const COMING_MS = 1_000
 /** Milliseconds after which a room that nobody uses is removed, and its shells with it. */
 const IDLE_MS = 60_000
 /** Rooms full of nonsense after which the loop is left to the engine until its next start. */
@@ -75,8 +77,19 @@ export class LoopAgent {
     await this.#adopted
     const run = this.#waiting.length === 0 ? this.#tryRooms(spec) : undefined
     if (run !== undefined) return run
-    if (this.#isAlone() && !(await this.#meet(signal))) return undefined
+    this.#expectedUntil ??= performance.now() + EXPECTED_MS
+    if (this.#isAlone() && !(await this.#meet(this.#expectedUntil, signal))) return undefined
     return await this.#wait(spec, signal)
+  }
+
+  /** Has an agent that was started just now get ready for a command that is to come, in the background. */
+  expect(): void {
+    const getReady = async () => {
+      this.#adopted ??= this.#adopt()
+      await this.#adopted
+      await this.#meet(performance.now() + COMING_MS)
+    }
+    this.#inBackground('get its agent ready', getReady())
   }
 
   /** Lets go of it; commands that run are lost out of sight. */
@@ -177,12 +190,11 @@ export class LoopAgent {
   }
 
   /** As {@link #greet}; one that was started with its loop just now may still be on its way. */
-  async #meet(signal: AbortSignal): Promise<boolean> {
-    this.#expectedUntil ??= performance.now() + EXPECTED_MS
-    while (!(await this.#greet())) {
-      if (performance.now() > this.#expectedUntil || this.#isClosed) return false
+  async #meet(deadline: number, signal?: AbortSignal): Promise<boolean> {
+    while (this.#isAlone() && !(await this.#greet())) {
+      if (performance.now() > deadline || this.#isClosed) return false
       await sleep(EXPECTED_LOOK_MS)
-      signal.throwIfAborted()
+      signal?.throwIfAborted()
     }
     return true
   }

@@ -26,6 +26,8 @@ export interface BringUp {
   /** Undefined when no container is made. */
   readonly image: LoopImage | undefined
   readonly plan: StartPlan
+  /** Whether a command is to run as soon as it is up; default: false. */
+  readonly isForUse?: boolean
   readonly onProgress: OnProgress
   readonly signal: AbortSignal
 }
@@ -85,9 +87,14 @@ export async function removeNetworks({ engine, workspace, log }: LoopContext, id
 }
 
 /** Starts the container of a loop. @throws EngineError */
-export async function start({ engine, workspace }: LoopContext, { meta, onProgress, signal }: BringUp): Promise<void> {
+export async function start(
+  { engine, workspace, agents, paths }: LoopContext,
+  { meta, isForUse = false, onProgress, signal }: BringUp,
+): Promise<void> {
   onProgress({ message: 'Starting the container' })
   await engine.container.start(containerName(workspace, meta.id), signal)
+  // It takes the agent as long to get ready as it takes to find out whether the container stays up.
+  if (isForUse) agents?.expect(join(paths.control, meta.id))
 }
 
 /**

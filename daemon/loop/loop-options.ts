@@ -73,6 +73,8 @@ export interface LoopAgents {
   prepare(control: string): Promise<void>
   /** Ends what a daemon that was killed left running for its clients. @returns how many commands */
   adopt(containerPids: readonly number[]): Promise<number>
+  /** The loop was started just now, and a command is to come. Returns at once. */
+  expect(control: string): void
   /** The loop does not run any more. */
   forget(control: string): void
 }

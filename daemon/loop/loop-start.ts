@@ -170,7 +170,7 @@ async function carryOut(
     context.log.warn({ loop: meta.id, reason: plan.reason }, 'a container is made anew')
     onProgress({ message: `Making the container anew: ${plan.reason}` })
   }
-  const common = { meta, image, onProgress, signal }
+  const common = { meta, image, isForUse: mode === 'use', onProgress, signal }
   try {
     const reason = await bringUp(context, { ...common, plan })
     if (plan.kind === 'create') return { action: 'created', reason }

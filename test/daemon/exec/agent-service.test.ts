@@ -1,6 +1,16 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { createHash, randomBytes, randomInt } from 'node:crypto'
-import { closeSync, constants, lstatSync, openSync, readdirSync, readFileSync, writeFileSync, writeSync } from 'node:fs'
+import {
+  closeSync,
+  constants,
+  existsSync,
+  lstatSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  writeFileSync,
+  writeSync,
+} from 'node:fs'
 import { mkdir, mkdtemp, rm, symlink, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -192,6 +202,13 @@ describe.each(SHELLS)('AgentService with %s', (...shell) => {
     expect([Buffer.concat(bytes).length, exit.exitCode]).toEqual([5_000_000, 3])
   })
 
+  it('should get ready for a command that is to come', async () => {
+    service.expect(control)
+    service.expect(control)
+    while (!existsSync(join(control, 'room'))) await sleep(10)
+    expect((await run({ command: ['echo', 'ready'] })).stdout.toString()).toBe('ready\n')
+  })
+
   it('should be found again by a daemon that comes after one that was killed', async () => {
     const command = await exec({ command: ['sh', '-c', 'sleep 0.3; exit 5'] })
     const [room] = roomsIn(control)
@@ -210,6 +227,15 @@ describe.each(SHELLS)('AgentService with %s', (...shell) => {
     killWith(control)
     startAgent()
     expect((await run({ command: ['echo', 'back'] })).stdout.toString()).toBe('back\n')
+  })
+
+  it('should not lose the end of a command to a shell that nobody waits for any more', async () => {
+    expect((await run({ command: ['true'] })).code).toBe(0)
+    for (const { pid } of agents.splice(0)) if (pid !== undefined) kill(-pid)
+    // Those that wait at pipes are not killed.
+    killWith(join(control, 'agent'))
+    startAgent()
+    for (let round = 0; round < 5; round += 1) expect((await run({ command: ['sh', '-c', 'exit 7'] })).code).toBe(7)
   })
 
   it('should bear nonsense from inside, and then leave the loop to the engine', async () => {
@@ -266,9 +292,9 @@ function writeIfRead(path: string, text: string): void {
   }
 }
 
-/** Ends the shells that wait in a control directory; each has a session of its own. */
-function killWith(control: string): void {
-  const found = () => readdirSync('/proc').filter((name) => /^\d+$/.test(name) && commandLine(name).includes(control))
+/** Ends the shells whose command line has a path; each has a session of its own. */
+function killWith(path: string): void {
+  const found = () => readdirSync('/proc').filter((name) => /^\d+$/.test(name) && commandLine(name).includes(path))
   // One that was just being started is found by the next look.
   for (let pids = found(); pids.length > 0; pids = found()) for (const pid of pids) kill(Number(pid))
 }
