@@ -8,5 +8,5 @@ cd "$(dirname "$0")/.."
 [ $# != 0 ] || set -- dash bash alpine engine
 for kind in "$@"; do
   echo "==> commands in an image of the kind $kind"
-  LOOPAT_TEST_IMAGE=$kind sh test/suites.sh podman test/e2e/exec
+  LOOPAT_TEST_IMAGE=$kind sh test/suites.sh 'podman deep' test/e2e/exec
 done

@@ -1,6 +1,6 @@
 #!/bin/sh
-# npm run test:long: random kills, fuzz, commands in great number, the shipped units' waits; with real rootless podman and
-# systemd, as `npm test` has them.
+# npm run test:long: what takes long: faults, hostility, many images, random kills, fuzz, commands in great number, the
+# shipped units' waits; with real rootless podman and systemd, as `npm test` has them.
 #
 #   npm run test:long [-- PATH... and other words for vitest]
 #
@@ -26,7 +26,7 @@ prepare_tests
 build
 
 part=$*
-set -- sh test/suites.sh long "$@"
+set -- sh test/suites.sh 'deep long' "$@"
 # The throw-away user has a clean environment.
 for figure in $(env | grep '^LOOPAT_LONG_[A-Z_]*=[0-9]*$'); do set -- "$figure" "$@"; done
 if is_root; then
@@ -37,7 +37,7 @@ else
   no_bed "booting one for a test needs root"
 fi
 # Where no systemd is to be had, what needs it is left out, as was said.
-[ -n "$bed" ] || set -- LOOPAT_TEST_WITHOUT='test/long/systemd.test.ts' "$@"
+[ -n "$bed" ] || set -- LOOPAT_TEST_WITHOUT='test/{long/systemd,systemd/place}.test.ts' "$@"
 set -- env "$@"
 run() { if is_root; then as_test_user "$@"; else "$@"; fi; }
 run "$@"

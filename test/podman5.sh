@@ -6,7 +6,8 @@
 # Root only. Debian 13 is made from its packages into a directory; in a mount namespace of its own that directory takes
 # the place of this machine's root, with the kernel, the network and the throw-away user of the run. All of it is
 # inside: Node.js, the daemon, podman and its helpers. So starting, adopting, killing and losing the podman service are
-# tested there, too, and prepare-host.sh on that release. Then the tests of commands run in images of other kinds, all that
+# tested there, too, and prepare-host.sh on that release. LOOPAT_TEST_PROJECTS names the projects of
+# test/vitest.config.ts, default: podman and deep. Then the tests of commands run in images of other kinds, all that
 # test/kinds.sh knows or those that LOOPAT_TEST_KINDS names. Everything is removed afterwards, unless LOOPAT_TEST_CACHE
 # names a directory of root's: then the system stays there for the next run.
 set -eu
@@ -72,8 +73,8 @@ run_suites() {
   say "the suites run as $name with $version and Node.js $(node --version)"
   # The packages are npm's matter, which Debian's Node.js comes without, and the bench measures this machine. The suite
   # `systemd` boots one of this machine, and is about the daemon and its units: which podman runs makes no difference.
-  as_user "$name" LOOPAT_TEST_WITHOUT='test/{e2e/package,podman/bench}.test.ts' \
-    sh "$(user_field "$name" 6)/loopatd/test/suites.sh" podman "$@"
+  as_user "$name" LOOPAT_TEST_WITHOUT='test/{e2e/package,podman/bench,systemd/place}.test.ts' \
+    sh "$(user_field "$name" 6)/loopatd/test/suites.sh" "${LOOPAT_TEST_PROJECTS:-podman deep}" "$@"
   # shellcheck disable=SC2086 # words
   [ $# != 0 ] || as_user "$name" sh "$(user_field "$name" 6)/loopatd/test/kinds.sh" ${LOOPAT_TEST_KINDS-}
 }

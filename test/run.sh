@@ -1,5 +1,6 @@
 #!/bin/sh
-# npm test: lint, types, build, then every suite, those on a real rootless podman included; nothing is skipped.
+# npm test: lint, types, build, then the suites, those on a real rootless podman included; nothing is skipped. What takes
+# long is in npm run test:long.
 #
 #   npm test [-- PATH... and other words for vitest]
 #

@@ -24,6 +24,13 @@ const host = [
   'test/daemon/server/{hostile-peer,raw-stream}.test.ts',
 ]
 
+/** Of those that need podman or systemd the ones that take long: faults, hostility, many images. `npm run test:long` */
+const deep = [
+  'test/e2e/{any-image,exec-hostile,host-end,host-hostile,idle-fault,package,uninstall,update}.test.ts',
+  'test/podman/fault.test.ts',
+  'test/systemd/place.test.ts',
+]
+
 /** Suites that need a real rootless podman, see `test/harness`, or the machine for themselves: one after the other. */
 const podman = [
   'test/podman/**/*.test.ts',
@@ -49,7 +56,7 @@ export default defineConfig({
         test: {
           name: 'unit',
           include: ['test/**/*.test.ts'],
-          exclude: [...host, ...podman, ...systemd, ...long],
+          exclude: [...host, ...podman, ...systemd, ...deep, ...long],
           testTimeout: 10_000,
           // Nothing of ours has state in a module, so files can share what is loaded, which is most of their time.
           isolate: false,
@@ -66,6 +73,7 @@ export default defineConfig({
         test: {
           name: 'podman',
           include: podman,
+          exclude: deep,
           globalSetup: 'test/harness/sandbox-image.ts',
           fileParallelism: false,
           sequence: { groupOrder: 2 },
@@ -78,6 +86,7 @@ export default defineConfig({
         test: {
           name: 'systemd',
           include: systemd,
+          exclude: deep,
           fileParallelism: false,
           sequence: { groupOrder: 3 },
           testTimeout: 120_000,
@@ -87,11 +96,23 @@ export default defineConfig({
       {
         extends: true,
         test: {
+          name: 'deep',
+          include: deep,
+          globalSetup: 'test/harness/sandbox-image.ts',
+          fileParallelism: false,
+          sequence: { groupOrder: 4 },
+          testTimeout: 120_000,
+          hookTimeout: 300_000,
+        },
+      },
+      {
+        extends: true,
+        test: {
           name: 'long',
           include: long,
           globalSetup: 'test/harness/sandbox-image.ts',
           fileParallelism: false,
-          sequence: { groupOrder: 4 },
+          sequence: { groupOrder: 5 },
           testTimeout: 3_600_000,
           hookTimeout: 300_000,
         },

@@ -2,6 +2,7 @@ import { mkdir, readFile, writeFile } from 'node:fs/promises'
 import { connect } from 'node:net'
 import { join } from 'node:path'
 import { text } from 'node:stream/consumers'
+import { connect as connectClient } from '@loopatd/client'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import type { ResultOf } from '../../protocol/contract.ts'
 import type { LoopInfo } from '../../protocol/loop.ts'
@@ -18,10 +19,9 @@ describe('bad input', () => {
   })
   afterAll(() => workspace[Symbol.asyncDispose]())
 
-  /** All loops, but for when they will sleep: that is told anew each time. */
-  async function loops(): Promise<object[]> {
-    const all = await workspace.json<{ idle: unknown }[]>('ls', '--all')
-    return all.map(({ idle: _idle, ...loop }) => loop)
+  async function loops(): Promise<readonly object[]> {
+    await using client = await connectClient({ socket: workspace.socket })
+    return (await client.loop.list({ archived: 'include' })).loops
   }
 
   /** Runs loopctl, which must fail, name the thing and say what to do next, and leave the loops as they are. */
@@ -143,6 +143,7 @@ describe('bad input', () => {
     await workspace.ok('daemon', 'stop')
     for (const part of ['', 'workdir', 'home-upper', 'run']) await mkdir(join(directory, part), { recursive: true })
     await writeFile(join(directory, 'meta.json'), JSON.stringify({ ...meta, id: other, name: 'other' }))
+    await workspace.ok('daemon', 'start')
     const prefix = id.slice(0, 8)
     await refused(['show', prefix], { code: 2, names: prefix })
     await workspace.ok('rm', 'other')

@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto'
 import type { Readable } from 'node:stream'
 import { connect, type LoopatClient } from '@loopatd/client'
+import { isLoopatError } from '@loopatd/protocol'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { trace } from '../harness/leftover.ts'
 import { Random } from '../harness/random.ts'
@@ -86,6 +87,17 @@ describe('commands without number or end', () => {
     await runMany(EXECS)
     await eventually('all commands are forgotten', isForgotten, { ms: FORGOTTEN_MS })
     expect(await look()).toEqual(before)
+  })
+
+  it('should be refused when one client wants too many at once, and the rest should run', async () => {
+    const greedy = await connect({ socket: workspace.socket })
+    const run = () => greedy.exec.run({ loop: 'busy', command: ['true'] })
+    const outcomes = await Promise.allSettled(Array.from({ length: 10_000 }, run))
+    await greedy.close()
+    const refused = outcomes.flatMap((outcome) => (outcome.status === 'rejected' ? [outcome.reason] : []))
+    expect(refused.every((error) => isLoopatError(error, 'too_many_requests'))).toBe(true)
+    expect(outcomes.length - refused.length).toBeGreaterThanOrEqual(64)
+    expect(await workspace.ok('exec', 'busy', 'echo', 'fine')).toBe('fine')
   })
 
   it(`should cost little memory when ${PARALLEL} clients never read, and not keep their loop from stopping`, async () => {
