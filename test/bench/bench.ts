@@ -42,6 +42,8 @@ export interface Report {
   }
   readonly quick: boolean
   readonly rows: readonly Row[]
+  /** Rows that could not be measured, and why. */
+  readonly failed: readonly string[]
 }
 
 /** What to do. */
@@ -52,7 +54,7 @@ export interface BenchOptions extends Scale {
   readonly progress: (line: string) => void
 }
 
-/** Measures everything that is asked for in a workspace of its own. @throws Error when nothing is, or something fails */
+/** Measures everything that is asked for in a workspace of its own. @throws Error when nothing is, or there is no loop */
 export async function bench(options: BenchOptions, signal: AbortSignal): Promise<Report> {
   const { only = /(?:)/, progress, quick } = options
   const wanted = PLANS.filter(({ group, name }) => only.test(`${group}: ${name}`))
@@ -63,15 +65,22 @@ export async function bench(options: BenchOptions, signal: AbortSignal): Promise
   tell('starting a daemon and one loop')
   await using bed = await Bed.make()
   const found = new Map<RowPlan, Row>()
+  const failed: string[] = []
   // The number of known loops only grows.
   for (const plan of [...wanted].sort((a, b) => (a.known ?? 1) - (b.known ?? 1))) {
-    tell(`${found.size + 1}/${wanted.length} ${plan.group}: ${plan.name}`)
+    tell(`${found.size + failed.length + 1}/${wanted.length} ${plan.group}: ${plan.name}`)
     await settle()
-    found.set(plan, await measure(plan, bed, { quick }, signal))
+    try {
+      found.set(plan, await measure(plan, bed, { quick }, signal))
+    } catch (error) {
+      if (signal.aborted || !(error instanceof Error)) throw error
+      failed.push(`${plan.group}: ${plan.name}: ${error.message}`)
+      tell(`failed: ${error.message}`)
+    }
   }
   tell('removing the loops')
   const host = { ...(await hostOf(bed, signal)), loadBefore, loadAfter: loadavg() }
-  return { host, quick, rows: wanted.flatMap((plan) => found.get(plan) ?? []) }
+  return { host, quick, rows: wanted.flatMap((plan) => found.get(plan) ?? []), failed }
 }
 
 async function hostOf(bed: Bed, signal: AbortSignal) {

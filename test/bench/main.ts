@@ -27,5 +27,6 @@ export async function main(words: readonly string[]): Promise<void> {
     return
   }
   process.stdout.write(`${table(report)}\n`)
+  if (report.failed.length > 0) process.exitCode = 1
   if (values['json-fd'] !== undefined) writeSync(Number(values['json-fd']), `${JSON.stringify(report, undefined, 2)}\n`)
 }

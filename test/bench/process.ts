@@ -46,9 +46,20 @@ export async function follow(
   signal: AbortSignal,
 ): Promise<{ readonly stdout: string; readonly output: number | undefined; readonly end: number }> {
   const { program, args, env = process.env } = command
-  const limit = AbortSignal.any([signal, AbortSignal.timeout(COMMAND_MS)])
+  signal.throwIfAborted()
   const begin = performance.now()
-  const child = spawn(program, [...args], { env, stdio: ['ignore', 'pipe', 'pipe'], signal: limit })
+  // A group of its own: what a shell of it has started must end with it.
+  const child = spawn(program, [...args], { env, stdio: ['ignore', 'pipe', 'pipe'], detached: true })
+  const closed = once(child, 'close')
+  const stop = () => {
+    if (child.pid !== undefined && child.exitCode === null) process.kill(-child.pid, 'SIGKILL')
+  }
+  let isLate = false
+  const late = setTimeout(() => {
+    isLate = true
+    stop()
+  }, COMMAND_MS)
+  signal.addEventListener('abort', stop, { once: true })
   let output: number | undefined
   const said = { stdout: '', stderr: '' }
   child.stdout.on('data', (chunk: Buffer) => {
@@ -58,8 +69,16 @@ export async function follow(
   child.stderr.on('data', (chunk: Buffer) => {
     said.stderr += chunk.toString()
   })
-  const [code] = await once(child, 'close')
+  let code: unknown
+  try {
+    ;[code] = await closed
+  } finally {
+    clearTimeout(late)
+    signal.removeEventListener('abort', stop)
+  }
   const end = performance.now() - begin
+  signal.throwIfAborted()
+  if (isLate) throw new Error(`${shown(command)} took longer than ${COMMAND_MS} ms: ${said.stderr}`)
   if (code !== 0) throw new Error(`${shown(command)} exited with ${code}: ${said.stderr}`)
   return { stdout: said.stdout, output, end }
 }

@@ -4,7 +4,7 @@ import type { Figure, Row } from './figure.ts'
 const HEAD = ['', 'best', 'median', 'p95', 'against', 'best', 'median', 'p95', 'ratio', 'difference']
 
 /** The report for people: one Markdown table, a line for each comparison. */
-export function table({ host, rows }: Report): string {
+export function table({ host, rows, failed }: Report): string {
   const lines = [HEAD, ...rows.flatMap(linesOf)]
   const widths = HEAD.map((_head, column) => Math.max(3, ...lines.map((line) => line[column]?.length ?? 0)))
   // The two columns of names are read from the left, figures from the right.
@@ -14,7 +14,8 @@ export function table({ host, rows }: Report): string {
   const [head = '', ...body] = lines.map((line) => `| ${line.map(cell).join(' | ')} |`)
   const rule = `|${widths.map((width, column) => `${'-'.repeat(width + 1)}${isText(column) ? '-' : ':'}`).join('|')}|`
   const notes = rows.flatMap(({ group, name, note }) => (note === null ? [] : [`${group}: ${name}: ${note}`]))
-  return [...describe(host), '', head, rule, ...body, '', ...notes].join('\n')
+  const missing = failed.map((row) => `not measured: ${row}`)
+  return [...describe(host), '', head, rule, ...body, '', ...notes, ...missing].join('\n')
 }
 
 function describe(host: Report['host']): string[] {

@@ -14,7 +14,7 @@ describe.skipIf(skipsPodman())('what a loop has started on the host', () => {
   let time: string
 
   beforeAll(async () => {
-    host = await hostCommands()
+    host = await hostCommands({ image: 'sandbox' })
     await host.workspace.ok('create', loop)
     for (const pattern of ['tree *', 'wait *', 'both']) await host.workspace.ok('host', 'grant', loop, pattern)
   }, 600_000)

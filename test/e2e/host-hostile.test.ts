@@ -23,7 +23,7 @@ describe.skipIf(skipsPodman())('a loop that wants more of the host than it was g
   let workdir: string
 
   beforeAll(async () => {
-    host = await hostCommands()
+    host = await hostCommands({ image: 'sandbox' })
     canary = join(host.workspace.directory, 'canary')
     await host.workspace.ok('create', 'hostile')
     await host.workspace.ok('create', 'calm')

@@ -33,7 +33,7 @@ describe.skipIf(skipsPodman())('a command of the host', () => {
   let loop: string
 
   beforeAll(async () => {
-    host = await hostCommands('approval = "3s"\n')
+    host = await hostCommands({ config: 'approval = "3s"\n' })
     loop = 'work'
     await host.workspace.ok('create', loop)
     await host.workspace.ok('create', 'other')

@@ -1,7 +1,9 @@
 import { chmod, mkdir, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { HostLogEntry } from '@loopatd/protocol'
+import { startPodman } from './podman.ts'
 import { buildSandboxImage, dropSandboxImage } from './sandbox-image.ts'
+import { perlImage } from './shell-image.ts'
 import { makeWorkspace, type TestWorkspace } from './workspace.ts'
 
 /** Shell scripts of this host that loops may be granted. */
@@ -21,7 +23,7 @@ const PROGRAMS: Readonly<Record<string, string>> = {
   canary: 'touch "$1"',
 }
 
-/** A workspace with the sandbox image, and programs of the host outside of it that every loop might be granted. */
+/** A workspace with an image that has perl, and programs of the host outside of it that every loop might be granted. */
 export interface HostCommands extends AsyncDisposable {
   readonly workspace: TestWorkspace
   /** Directory of the programs. */
@@ -34,9 +36,18 @@ export interface HostCommands extends AsyncDisposable {
   log(loop: string): Promise<HostLogEntry[]>
 }
 
-/** @param config further lines of `[host]` */
-export async function hostCommands(config = ''): Promise<HostCommands> {
-  const workspace = await makeWorkspace()
+/**
+ * @param config further lines of `[host]`
+ * @param image which one loops have; the sandbox image takes minutes to build, once for all files of a run
+ */
+export async function hostCommands({
+  config = '',
+  image = 'tiny',
+}: {
+  readonly config?: string
+  readonly image?: 'tiny' | 'sandbox'
+} = {}): Promise<HostCommands> {
+  const workspace = await makeWorkspace({ image: false })
   const bin = join(workspace.directory, 'host-bin')
   await mkdir(bin)
   const program = async (name: string, script: string) => {
@@ -47,9 +58,10 @@ export async function hostCommands(config = ''): Promise<HostCommands> {
   }
   for (const [name, script] of Object.entries(PROGRAMS)) await program(name, script)
   const host = `[host]\npath = ["${bin}", "/usr/bin", "/bin"]\n${config}`
-  // Names the tiny image no more: the sandbox image is the one to build.
-  await writeFile(join(workspace.home, 'config.toml'), host)
-  await buildSandboxImage(workspace)
+  const tag = `localhost/loopat-test-perl:${process.pid}`
+  await writeFile(join(workspace.home, 'config.toml'), image === 'tiny' ? `image.name = "${tag}"\n${host}` : host)
+  if (image === 'tiny') await importTiny(tag)
+  else await buildSandboxImage(workspace)
   return {
     workspace,
     bin,
@@ -63,8 +75,15 @@ export async function hostCommands(config = ''): Promise<HostCommands> {
     [Symbol.asyncDispose]: async () => {
       const loops = await workspace.json<{ id: string }[]>('ls', '--all')
       if (loops.length > 0) await workspace.ok('rm', '--force', ...loops.map(({ id }) => id))
-      await dropSandboxImage(workspace)
+      if (image === 'sandbox') await dropSandboxImage(workspace)
+      if (image === 'tiny') await workspace.engine.image.untag(tag)
       await workspace[Symbol.asyncDispose]()
     },
   }
+}
+
+/** Imports the tiny image with perl. */
+async function importTiny(tag: string): Promise<void> {
+  await using podman = await startPodman()
+  await perlImage(podman.engine, tag)
 }

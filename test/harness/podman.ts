@@ -98,6 +98,7 @@ const LINKS = [
   'kill',
   'ln',
   'ls',
+  'md5sum',
   'mkdir',
   'mkfifo',
   'mktemp',

@@ -1,5 +1,6 @@
 import { execFile } from 'node:child_process'
-import { readFile, realpath } from 'node:fs/promises'
+import { readdir, readFile, realpath, stat } from 'node:fs/promises'
+import { join } from 'node:path'
 import { PassThrough } from 'node:stream'
 import { promisify } from 'node:util'
 import { extract, pack } from 'tar-stream'
@@ -40,15 +41,45 @@ export async function shellImage(
   const rootfs = new PassThrough()
   tar.pipe(rootfs)
   const imported = engine.image.import(rootfs, tag)
-  const program = await realpath(`/bin/${shell}`)
-  // Where the loader looks for them, whatever they are links to.
-  const { stdout } = await promisify(execFile)('ldd', [program])
-  const libraries = [...stdout.matchAll(/(\/\S+) \(0x/g)].map(([, path = '']) => path)
-  for (const path of libraries) tar.entry({ name: path.slice(1), mode: 0o755 }, await readFile(path))
-  tar.entry({ name: 'bin/sh', mode: 0o755 }, await readFile(program))
+  await addPrograms(tar, { 'bin/sh': `/bin/${shell}` })
   await copyWithout(await smallRootfs(), tar, ['bin/sh', ...without])
   tar.finalize()
   return { ...(await imported), tag, [Symbol.asyncDispose]: () => engine.image.untag(tag) }
+}
+
+/**
+ * Imports the tiny image with what commands of the host need: this host's perl, as Debian's perl-base has it, and the
+ * link to what runs them.
+ * @param tag fully qualified name with tag
+ */
+export async function perlImage(engine: Engine, tag: string): Promise<TestImage> {
+  const { stdout } = await promisify(execFile)('perl', ['-e', 'print join "\n", grep { m{/perl-base$} } @INC'])
+  const library = stdout.trim()
+  const tar = pack()
+  const rootfs = new PassThrough()
+  tar.pipe(rootfs)
+  const imported = engine.image.import(rootfs, tag)
+  await addPrograms(tar, { 'usr/bin/perl': '/usr/bin/perl' })
+  for (const path of await readdir(library, { recursive: true })) {
+    const file = join(library, path)
+    if ((await stat(file)).isFile()) tar.entry({ name: file.slice(1), mode: 0o644 }, await readFile(file))
+  }
+  tar.entry({ name: 'usr/local/bin/loopat-host', type: 'symlink', linkname: '/loopat/control/loopat-host' })
+  await copyWithout(await smallRootfs(), tar, [])
+  tar.finalize()
+  return { ...(await imported), tag, [Symbol.asyncDispose]: () => engine.image.untag(tag) }
+}
+
+/** Adds programs of this host and what they are linked with. @param programs where in the image, and where on the host */
+async function addPrograms(tar: ReturnType<typeof pack>, programs: Readonly<Record<string, string>>): Promise<void> {
+  for (const [name, path] of Object.entries(programs)) {
+    const program = await realpath(path)
+    // Where the loader looks for them, whatever they are links to.
+    const { stdout } = await promisify(execFile)('ldd', [program])
+    const libraries = [...stdout.matchAll(/(\/\S+) \(0x/g)].map(([, library = '']) => library)
+    for (const library of libraries) tar.entry({ name: library.slice(1), mode: 0o755 }, await readFile(library))
+    tar.entry({ name, mode: 0o755 }, await readFile(program))
+  }
 }
 
 /** What Alpine has in `/etc/passwd`, in short: nobody with the user id of loops. */

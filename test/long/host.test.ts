@@ -12,7 +12,7 @@ describe('a command of the host', () => {
   const loop = 'floods'
 
   beforeAll(async () => {
-    host = await hostCommands('max_per_minute = 100000\n')
+    host = await hostCommands({ config: 'max_per_minute = 100000\n', image: 'sandbox' })
     await host.program('megabyte', 'seq 200000 | head -c 1000000')
     await host.workspace.ok('create', loop)
     await host.workspace.ok('host', 'grant', loop, 'megabyte')
