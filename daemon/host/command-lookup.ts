@@ -57,8 +57,8 @@ export class CommandLookup {
    * @throws LoopatError `host_command_not_found`, `host_path_unsafe`
    */
   async find(command: string): Promise<HostProgram> {
-    const writable = await this.#writableSpots()
-    await this.#checkPath(writable)
+    const spots = this.#writableSpots()
+    const [writable] = await Promise.all([spots, this.#checkPath(spots)])
     const candidates = isAbsolute(command) ? [command] : this.#options.path.map((directory) => join(directory, command))
     for (const path of candidates) {
       const way = await walk(path)
@@ -79,9 +79,8 @@ export class CommandLookup {
    */
   async check({ path, program }: HostProgram): Promise<string | undefined> {
     try {
-      const writable = await this.#writableSpots()
-      await this.#checkPath(writable)
-      const way = await walk(path)
+      const spots = this.#writableSpots()
+      const [writable, way] = await Promise.all([spots, walk(path), this.#checkPath(spots)])
       if (way.real === undefined || !(await isProgram(way.real))) return `${path} is not there any more`
       await refuseWritable(way, writable, `the program ${path}`)
       return way.real === program ? undefined : `${path} is not ${program} any more, as it was when it was granted`
@@ -95,19 +94,18 @@ export class CommandLookup {
    * Programs that are run find others in it. A directory that is not there must not be one that a loop could make.
    * @throws LoopatError `host_path_unsafe`
    */
-  async #checkPath(writable: ReadonlyMap<Spot, string>): Promise<void> {
-    for (const directory of this.#options.path) {
-      await refuseWritable(await walk(directory), writable, `${directory}, a directory of host.path,`)
+  async #checkPath(writable: Promise<ReadonlyMap<Spot, string>>): Promise<void> {
+    const check = async (directory: string) => {
+      const [way, spots] = await Promise.all([walk(directory), writable])
+      await refuseWritable(way, spots, `${directory}, a directory of host.path,`)
     }
+    await Promise.all(this.#options.path.map(check))
   }
 
   async #writableSpots(): Promise<Map<Spot, string>> {
-    const spots = new Map<Spot, string>()
-    for (const place of await this.#options.writable()) {
-      const spot = await spotOf(place)
-      if (spot !== undefined) spots.set(spot, place)
-    }
-    return spots
+    const places = await this.#options.writable()
+    const spots = await Promise.all(places.map(spotOf))
+    return new Map(places.flatMap((place, index) => (spots[index] === undefined ? [] : [[spots[index], place]])))
   }
 }
 

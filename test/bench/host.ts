@@ -1,11 +1,15 @@
+import { once } from 'node:events'
+import { setTimeout } from 'node:timers/promises'
 import type { Bed } from './bed.ts'
 import { inTurn, type RowPlan, type Side, timed } from './contest.ts'
-import { follow } from './process.ts'
+import { follow, timeToOutput } from './process.ts'
 
 const group = 'host command'
 /** Commands in one sample, one after the other: what starts the script is then no matter. */
 const TIMES = 20
 const QUICK_TIMES = 3
+/** Milliseconds between commands on terminals: people start them, one at a time. */
+const REST_MS = 1000
 const BYTES = 500_000_000
 const QUICK_BYTES = 10_000_000
 
@@ -22,6 +26,23 @@ const inside = ({ client, loop }: Bed, label: string, script: string, value: (ms
         if (exitCode !== 0) throw new Error(`${label}: exit code ${exitCode}: ${stderr}`)
       }),
     ),
+})
+
+/** How long it takes until a command of a loop writes something. */
+const firstByte = ({ client, loop }: Bed, label: string, command: string[]): Side => ({
+  label,
+  sample: async (signal) => {
+    await setTimeout(REST_MS, undefined, { signal })
+    const begin = performance.now()
+    await using process = await client.exec.spawn({ loop: loop.id, command }, { signal })
+    await once(process.stdout, 'readable')
+    const value = performance.now() - begin
+    process.stdout.resume()
+    process.stderr.resume()
+    const { exitCode } = await process.exit
+    if (exitCode !== 0) throw new Error(`${label}: exit code ${exitCode}`)
+    return value
+  },
 })
 
 const outside = (label: string, script: string, value: (ms: number) => number): Side => ({
@@ -61,18 +82,19 @@ export const host: readonly RowPlan[] = [
     name: 'loopat-host on a terminal',
     unit: 'ms',
     rounds: 9,
-    prepare: async (bed, { quick }) => {
-      const times = quick ? QUICK_TIMES : TIMES
-      const each = (ms: number) => ms / times
-      const onTerminal = (command: string) => many(`script -qec '${command}' /dev/null >/dev/null`, times)
+    prepare: async (bed) => {
+      const onTerminal = (command: string) => ['-qec', command, '/dev/null']
       const end = await granted(bed, ['printf x'])
       const sides: [Side, ...Side[]] = [
-        inside(bed, 'from inside', onTerminal('loopat-host printf x'), each),
-        inside(bed, 'the same, inside', onTerminal('/usr/bin/printf x'), each),
-        outside('host spawn', onTerminal('/usr/bin/printf x'), each),
+        firstByte(bed, 'from inside', ['script', ...onTerminal('loopat-host printf x')]),
+        firstByte(bed, 'the same, inside', ['script', ...onTerminal('/usr/bin/printf x')]),
+        {
+          label: 'host spawn',
+          sample: (signal) => timeToOutput({ program: 'script', args: onTerminal('/usr/bin/printf x') }, signal),
+        },
       ]
       return inTurn(sides, {
-        note: 'from nothing to the end, which is after the first byte; the terminal is made anew',
+        note: `to the first byte, ${REST_MS} ms after the one before; the terminal is made anew`,
         end,
       })
     },
