@@ -12,7 +12,7 @@ describe.skipIf(skipsPodman())('a command of the host on a terminal', () => {
   const loop = 'typing'
 
   beforeAll(async () => {
-    host = await hostCommands()
+    host = await hostCommands({ image: 'sandbox' })
     const ask = `stty -echo; printf 'Password: '; read -r word; stty echo; printf '\\nit was %s\\n' "$word"`
     await host.program('ask', ask)
     await host.program('measures', `stty size; trap 'stty size; exit 0' WINCH; echo waits; while :; do sleep 0.1; done`)
