@@ -29,9 +29,18 @@ export async function inspectAll(socketPath: string, label: string): Promise<unk
   const containers = await list(socketPath, `/containers/json?all=true&filters=${filters}`)
   const networks = await list(socketPath, `/networks/json?filters=${filters}`)
   return await Promise.all([
-    ...containers.map(({ Id }) => ask(socketPath, `/v4.0.0/libpod/containers/${Id}/json`)),
+    ...containers.map(({ Id }) => inspectContainer(socketPath, String(Id))),
     ...networks.map(({ name }) => inspectNetwork(socketPath, String(name))),
   ])
+}
+
+/** Of the commands in a container those that run count: podman forgets others when it comes to it. */
+async function inspectContainer(socketPath: string, id: string): Promise<unknown> {
+  const container = await ask(socketPath, `/v4.0.0/libpod/containers/${id}/json`)
+  const commands = Object(container).ExecIDs
+  const known = Array.isArray(commands) ? commands.map(String) : []
+  const states = await Promise.all(known.map((command) => ask(socketPath, `/v4.0.0/libpod/exec/${command}/json`)))
+  return { ...Object(container), ExecIDs: known.filter((_command, index) => Object(states[index]).Running === true) }
 }
 
 /** Of a network that it made itself podman tells fewer options than of one that it read again since. */
