@@ -78,7 +78,9 @@ describe.skipIf(skipsPodman())('the sandbox image', () => {
 
   beforeAll(async () => {
     podman = await startPodman()
-    workspace = await makeWorkspace()
+    workspace = await makeWorkspace({ image: false })
+    // Names no image: the sandbox image is the one to build.
+    await writeFile(join(workspace.home, 'config.toml'), '')
     // The one that the daemon makes from packages takes minutes: this one has it as its base, and all the rest anew.
     base = await buildSandboxImage(workspace)
     await cp(TEMPLATES, join(podman.directory, 'templates'), { recursive: true })
