@@ -17,7 +17,9 @@ import { makeWorkspace, type TestWorkspace } from '../harness/workspace.ts'
 
 const TEMPLATES = fileURLToPath(new URL('../../templates', import.meta.url))
 const WORKSPACE = `image-test-${process.pid}`
+/** A container of the image that the daemon makes, and one of the image that is made from that here. */
 const CONTAINER = `loopat-${WORKSPACE}`
+const DERIVED = `${CONTAINER}-derived`
 
 const silent: Logger = {
   debug: () => undefined,
@@ -58,10 +60,30 @@ async function namesOf(workspace: string): Promise<string[]> {
 
 const leftovers = async () => (await readdir('/var/tmp')).filter((name) => name.startsWith('loopat-base-'))
 
-/** Runs a command in the container of this suite as its default user; fails unless it succeeds. */
-async function inside(script: string): Promise<string> {
+async function startContainer(name: string, tag: string): Promise<void> {
+  await podman.engine.container.create({
+    name,
+    image: tag,
+    hostname: 'sandbox',
+    labels: {},
+    command: ['/bin/sleep', 'infinity'],
+    workdir: '/home/loopat',
+    env: {},
+    mounts: [],
+    keepId: { uid: 2000, gid: 2000 },
+    init: true,
+    network: { kind: 'none' },
+    dns: [],
+    limits: {},
+    stopTimeoutSeconds: 1,
+  })
+  await podman.engine.container.start(name)
+}
+
+/** Runs a command in a container of this suite as its default user; fails unless it succeeds. */
+async function inside(script: string, container = CONTAINER): Promise<string> {
   const spec = { command: ['/bin/sh', '-c', script], env: {}, stdin: false }
-  const exec = await podman.engine.container.exec(CONTAINER, spec)
+  const exec = await podman.engine.container.exec(container, spec)
   try {
     const [out, err, { exitCode }] = await Promise.all([text(exec.stdout), text(exec.stderr), exec.exit])
     if (exitCode !== 0) throw new Error(`${script}: ${exitCode}: ${err}`)
@@ -97,27 +119,12 @@ describe.skipIf(skipsPodman())('the sandbox image', () => {
     })
     image = await first
     expect((await join2)?.id).toBe(image.id)
-    await podman.engine.container.create({
-      name: CONTAINER,
-      image: image.tag,
-      hostname: 'sandbox',
-      labels: {},
-      command: ['/bin/sleep', 'infinity'],
-      workdir: '/home/loopat',
-      env: {},
-      mounts: [],
-      keepId: { uid: 2000, gid: 2000 },
-      init: true,
-      network: { kind: 'none' },
-      dns: [],
-      limits: {},
-      stopTimeoutSeconds: 1,
-    })
-    await podman.engine.container.start(CONTAINER)
+    await startContainer(CONTAINER, base)
+    await startContainer(DERIVED, image.tag)
   })
 
   afterAll(async () => {
-    await podman.engine.container.remove(CONTAINER)
+    for (const name of [CONTAINER, DERIVED]) await podman.engine.container.remove(name)
     for (const name of await namesOf(WORKSPACE)) await podman.engine.image.untag(name)
     await dropSandboxImage(workspace)
     await workspace[Symbol.asyncDispose]()
@@ -208,7 +215,7 @@ describe.skipIf(skipsPodman())('the sandbox image', () => {
     const bundle = '/etc/ssl/certs/ca-certificates.crt'
     expect(await inside('echo "$SSL_CERT_FILE $NODE_EXTRA_CA_CERTS"')).toBe(`${bundle} ${bundle}`)
     const authority = await readFile(join(podman.directory, 'ca/company.crt'), 'utf8')
-    expect(await inside(`cat ${bundle}`)).toContain(authority.trim())
+    expect(await inside(`cat ${bundle}`, DERIVED)).toContain(authority.trim())
   })
 
   it('should carry no package lists', async () => {
