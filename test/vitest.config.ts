@@ -26,8 +26,9 @@ const host = [
 
 /** Of those that need podman or systemd the ones that take long: faults, hostility, many images. `npm run test:long` */
 const deep = [
-  'test/e2e/{any-image,crash,exec-hostile,host-end,host-hostile,host-terminal,idle-fault,package,readme,uninstall,update}.test.ts',
-  'test/podman/{bench,fault,image}.test.ts',
+  'test/e2e/{any-image,bad-input,crash,event,exec-{hostile,limit,same}}.test.ts',
+  'test/e2e/{host-{end,hostile,terminal},idle-fault,package,readme,uninstall,update}.test.ts',
+  'test/podman/{bench,engine-build,fault,image,upgrade,vault}.test.ts',
   'test/systemd/place.test.ts',
 ]
 
