@@ -11,6 +11,7 @@ import { type StartIn, startInDirectory } from './host/host-start.ts'
 import { startOnPipes } from './host/pipe-command.ts'
 import { PipeStock } from './host/pipe-stock.ts'
 import type { FromRunner, ToRunner } from './host/runner-message.ts'
+import { StarterStock } from './host/starter.ts'
 import { RawStream } from './lib/raw-stream.ts'
 
 const LOST = { code: HOST_EXIT.failed, reason: 'caller', bytesIn: 0, bytesOut: 0 } as const
@@ -62,10 +63,14 @@ class Runner {
 
 async function makeRunner(): Promise<Runner> {
   if (process.argv[2] === 'terminal') return new Runner((await import('./host/pty-command.ts')).startOnTerminal, true)
-  const stock = new PipeStock()
+  const pipes = new PipeStock()
+  const starters = new StarterStock(pipes)
   // Whoever comes first is told when that fails.
-  stock.fill().catch(() => undefined)
-  return new Runner((command, cwd) => startOnPipes(command, cwd, stock), false)
+  pipes.fill().then(
+    () => starters.fill(),
+    () => undefined,
+  )
+  return new Runner((command, cwd) => startOnPipes(command, cwd, { pipes, starters }), false)
 }
 
 const runner = await makeRunner()
