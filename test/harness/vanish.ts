@@ -43,7 +43,7 @@ export interface VanishOptions {
 export interface Vanished extends Disposable {
   /** What is left of them now, as the words of processes. */
   readonly leftovers: () => Promise<string[]>
-  /** How many processes there were at a time, at least. */
+  /** How many different processes were seen meanwhile. */
   readonly seen: number
 }
 
@@ -61,11 +61,11 @@ export async function vanish({
 }: VanishOptions): Promise<Vanished> {
   const number = String(1e8 + random.below(9e8))
   const stopped: ChildProcess[] = []
-  const leftovers = () => processesAbout(number, new Set(stopped.map(({ pid }) => `${pid}`)))
+  const look = () => processesAbout(number, new Set(stopped.map(({ pid }) => `${pid}`)))
   const believed = new Set<Promise<unknown>>()
   let turns: Promise<unknown> = Promise.resolve()
   let left = count
-  let seen = 0
+  const seen = new Set<string>()
   const worker = async () => {
     for (; left > 0; ) {
       left -= 1
@@ -89,10 +89,10 @@ export async function vanish({
   }
   const workers = Promise.all(Array.from({ length: parallel }, worker)).then(() => Promise.all(believed))
   const isOver = workers.then(() => true)
-  while (!(await Promise.race([isOver, sleep(300, false)]))) seen = Math.max(seen, (await leftovers()).length)
+  while (!(await Promise.race([isOver, sleep(300, false)]))) for (const { pid } of await look()) seen.add(pid)
   return {
-    leftovers,
-    seen,
+    leftovers: async () => (await look()).map(({ words }) => words),
+    seen: seen.size,
     [Symbol.dispose]: () => {
       for (const child of stopped) child.kill('SIGKILL')
     },
@@ -159,9 +159,16 @@ function startClient({ workspace, loop, script }: Vanishing): ChildProcess {
   return child
 }
 
-/** Words of all processes of this host but some, those in loops included, of which one has the number in it. */
-async function processesAbout(number: string, but: ReadonlySet<string>): Promise<string[]> {
+interface Seen {
+  readonly pid: string
+  readonly words: string
+}
+
+/** All processes of this host but some, those in loops included, of which a word has the number in it. */
+async function processesAbout(number: string, but: ReadonlySet<string>): Promise<Seen[]> {
   const pids = (await readdir('/proc')).filter((name) => /^\d+$/.test(name) && !but.has(name))
-  const all = await Promise.all(pids.map(argumentsOf))
-  return all.filter((words) => words.includes(number)).map((words) => words.replaceAll('\0', ' ').trim())
+  const all = await Promise.all(pids.map(async (pid) => ({ pid, words: await argumentsOf(pid) })))
+  return all
+    .filter(({ words }) => words.includes(number))
+    .map(({ pid, words }) => ({ pid, words: words.replaceAll('\0', ' ').trim() }))
 }
