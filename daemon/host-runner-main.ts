@@ -11,7 +11,6 @@ import { type StartIn, startInDirectory } from './host/host-start.ts'
 import { startOnPipes } from './host/pipe-command.ts'
 import { PipeStock } from './host/pipe-stock.ts'
 import type { FromRunner, ToRunner } from './host/runner-message.ts'
-import { StarterStock } from './host/starter.ts'
 import { RawStream } from './lib/raw-stream.ts'
 
 const LOST = { code: HOST_EXIT.failed, reason: 'caller', bytesIn: 0, bytesOut: 0 } as const
@@ -63,14 +62,10 @@ class Runner {
 
 async function makeRunner(): Promise<Runner> {
   if (process.argv[2] === 'terminal') return new Runner((await import('./host/pty-command.ts')).startOnTerminal, true)
-  const pipes = new PipeStock()
-  const starters = new StarterStock(pipes)
+  const stock = new PipeStock()
   // Whoever comes first is told when that fails.
-  pipes.fill().then(
-    () => starters.fill(),
-    () => undefined,
-  )
-  return new Runner((command, cwd) => startOnPipes(command, cwd, { pipes, starters }), false)
+  stock.fill().catch(() => undefined)
+  return new Runner((command, cwd) => startOnPipes(command, cwd, stock), false)
 }
 
 const runner = await makeRunner()

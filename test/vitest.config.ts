@@ -18,7 +18,7 @@ const host = [
   'test/daemon/engine/podman/{api,event,process-group,silence}.test.ts',
   'test/daemon/exec/{exec-service,job-program,job-watch}.test.ts',
   'test/daemon/git/**/*.test.ts',
-  'test/daemon/host/{forwarder,host-service,runner-*,starter}.test.ts',
+  'test/daemon/host/{forwarder,host-service,runner-*}.test.ts',
   'test/daemon/lock.test.ts',
   'test/daemon/loop/launcher.test.ts',
   'test/daemon/server/{hostile-peer,raw-stream}.test.ts',
