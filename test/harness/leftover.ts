@@ -2,6 +2,9 @@ import { readdir, readlink } from 'node:fs/promises'
 import { join } from 'node:path'
 import { argumentsOf, type TestWorkspace } from './workspace.ts'
 
+/** How often a directory of which something goes away is looked at again. */
+const LOOKS = 10
+
 /** What commands in a loop could leave behind. */
 export interface Trace {
   /** Programs inside the container, one name per process: what else stands in their arguments may count commands. */
@@ -65,9 +68,12 @@ async function linksOf(pid: number): Promise<string[]> {
   return links.flatMap((link) => (link === undefined ? [] : [link.replace(/:\[\d+\]$/, '')]))
 }
 
+/** Directories of ended commands go away meanwhile; then it is looked again. */
 async function namesBelow(directory: string): Promise<string[]> {
-  const entries = await readdir(directory, { recursive: true, withFileTypes: true })
-  return entries.map((entry) => `${join(entry.parentPath, entry.name)} ${kindOf(entry)}`).sort()
+  const look = () => readdir(directory, { recursive: true, withFileTypes: true })
+  let entries = await gone(look())
+  for (let again = 0; entries === undefined && again < LOOKS; again += 1) entries = await gone(look())
+  return (entries ?? (await look())).map((entry) => `${join(entry.parentPath, entry.name)} ${kindOf(entry)}`).sort()
 }
 
 function kindOf(entry: { isFIFO(): boolean; isFile(): boolean; isDirectory(): boolean; isSocket(): boolean }): string {
