@@ -24,7 +24,7 @@ const host = [
   'test/daemon/server/{hostile-peer,raw-stream}.test.ts',
 ]
 
-/** Of those that need podman or systemd the ones that take long: faults, hostility, many images. `npm run test:long` */
+/** Of those that need podman or systemd the ones that take long: faults, hostility, limits, builds, many images. `npm run test:long` */
 const deep = [
   'test/e2e/{any-image,bad-input,crash,event,exec-{hostile,limit,same}}.test.ts',
   'test/e2e/{host-{end,hostile,terminal},idle-fault,package,readme,uninstall,update}.test.ts',
