@@ -12,6 +12,9 @@ import { isDrained } from './job-state.ts'
 import { JobStore } from './job-store.ts'
 import { JobWatch, type JobWatchOptions } from './job-watch.ts'
 
+/** Milliseconds between two looks at a job that somebody waits for and that has not begun yet. */
+const BEGIN_MS = 100
+
 /** What jobs need of the loops. */
 export interface JobLoops extends LoopAccess {
   /** Resolves a loop reference. @throws `loop_not_found`, `ambiguous_loop` */
@@ -153,7 +156,14 @@ export class JobService implements Disposable {
   }
 
   async wait({ loop, job }: CheckedParamsOf<'job/wait'>, signal: AbortSignal): Promise<ResultOf<'job/wait'>> {
-    return { job: infoOf(await this.#watch.ended(await this.#find(loop, job), signal)) }
+    let record = await this.#find(loop, job)
+    while (!isOver(record)) {
+      const ended = await this.#watch.ended(record, signal)
+      // One that begins is not watched yet.
+      if (ended === undefined) await this.#options.clock.sleep(BEGIN_MS, signal)
+      record = ended ?? (await this.#find(record.loop, record.id))
+    }
+    return { job: infoOf(record) }
   }
 
   /** Stops watching; the jobs run on. */

@@ -71,14 +71,21 @@ export class JobWatch implements Disposable {
     return watched.record
   }
 
-  /** Waits until a job is over. @throws `storage_failed`, the reason of the signal */
-  async ended(job: JobRecord, signal: AbortSignal): Promise<JobRecord> {
+  /**
+   * Waits until a job that is watched is over.
+   * @returns undefined when it is not watched
+   * @throws `storage_failed`, `daemon_stopping`, the reason of the signal
+   */
+  async ended(job: Pick<JobRecord, 'loop' | 'id'>, signal: AbortSignal): Promise<JobRecord | undefined> {
     const gone = AbortSignal.any([signal, this.#closed.signal])
-    let record = job
+    gone.throwIfAborted()
+    const watched = this.#watched.get(keyOf(job))
+    if (watched === undefined) return undefined
     for (let pause: number = WAIT_MS.first; ; pause = Math.min(2 * pause, WAIT_MS.most)) {
-      record = (await this.look(record)) ?? record
+      // Whoever else looked at it may have seen its end meanwhile.
+      await this.look(job)
       gone.throwIfAborted()
-      if (isOver(record) || !this.#watched.has(keyOf(record))) return record
+      if (isOver(watched.record)) return watched.record
       await this.#options.clock.sleep(pause, gone)
     }
   }
@@ -122,12 +129,13 @@ export class JobWatch implements Disposable {
     }
   }
 
-  /** Those who look at the same time share one look. */
-  #look(watched: Watched): Promise<void> {
+  /** Those who look at the same time share one look. One that was seen to end is not looked at again. */
+  async #look(watched: Watched): Promise<void> {
+    if (this.#watched.get(keyOf(watched.record)) !== watched) return
     watched.looking ??= this.#lookOnce(watched).finally(() => {
       watched.looking = undefined
     })
-    return watched.looking
+    await watched.looking
   }
 
   async #lookOnce(watched: Watched): Promise<void> {

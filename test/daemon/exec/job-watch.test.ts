@@ -9,7 +9,8 @@ import type { JobRecord } from '../../../daemon/exec/job-record.ts'
 import { JobStore } from '../../../daemon/exec/job-store.ts'
 import { JobWatch } from '../../../daemon/exec/job-watch.ts'
 import { LeaseRegister } from '../../../daemon/idle/lease.ts'
-import { systemClock } from '../../../daemon/lib/clock.ts'
+import { type Clock, systemClock } from '../../../daemon/lib/clock.ts'
+import { deferred } from '../../../daemon/lib/deferred.ts'
 import { type LogLine, memoryLog, never, until } from '../loop/kit.ts'
 import { jobRecord } from './job-kit.ts'
 
@@ -34,6 +35,7 @@ describe('JobWatch', () => {
   let leader: ChildProcess
   let record: JobRecord
   let container: ContainerDetails | undefined | EngineError
+  let inspecting: () => Promise<void>
   let leases: LeaseRegister
   let ended: JobRecord[]
   let lines: LogLine[]
@@ -51,6 +53,7 @@ describe('JobWatch', () => {
     const bootId = (await readFile('/proc/sys/kernel/random/boot_id', 'utf8')).trim()
     record = jobRecord({ process: { pid, startTicks, bootId } })
     container = RUNNING
+    inspecting = () => Promise.resolve()
     leases = new LeaseRegister(systemClock)
     ended = []
     lines = []
@@ -67,19 +70,20 @@ describe('JobWatch', () => {
     expect(lines.filter(({ level }) => level === 'error')).toEqual([])
   })
 
-  function makeWatch(): JobWatch {
+  function makeWatch(clock: Clock = systemClock): JobWatch {
     return new JobWatch({
       store,
       engine: {
         container: {
           inspect: async () => {
+            await inspecting()
             if (container instanceof EngineError) throw container
             return container
           },
         },
       },
       leases,
-      clock: systemClock,
+      clock,
       log: memoryLog(lines),
       runOf: () => join(directory, 'run'),
       onEnd: (job) => ended.push(job),
@@ -125,6 +129,54 @@ describe('JobWatch', () => {
     await writeFile(join(room, 'exit.0'), '')
     expect(await Promise.all(waiting)).toMatchObject([{ exitCode: 0 }, { exitCode: 0 }])
     expect(ended).toHaveLength(1)
+  })
+
+  it('should tell who waits of an end that was seen between two of his looks', async () => {
+    const pause = deferred<void>()
+    let isPausing = false
+    watch = makeWatch({
+      ...systemClock,
+      sleep: async (ms, signal) => {
+        // The pause of who waits; all jobs together are looked at every second.
+        if (ms >= 1000) return await systemClock.sleep(ms, signal)
+        isPausing = true
+        await pause.promise
+      },
+    })
+    watch.add(record)
+    const waiting = watch.ended(record, never)
+    await until(() => isPausing)
+    await writeFile(join(room, 'exit.7'), '')
+    await until(async () => (await watch.look(record)) === undefined)
+    pause.resolve()
+    expect(await waiting).toMatchObject({ state: 'exited', exitCode: 7 })
+    expect(ended).toHaveLength(1)
+  })
+
+  it('should not write down a job again that ended and was removed while it looked at others', async () => {
+    const process = { pid: leader.pid ?? 0, startTicks: '1', bootId: record.process?.bootId ?? '' }
+    const strangers = ['ffffffff', 'eeeeeeee'].map((id) => ({ ...record, id, process }))
+    for (const job of [strangers[0], record, strangers[1]]) if (job !== undefined) watch.add(job)
+    // Their processes are gone, and they have some time left to tell why.
+    for (const job of strangers) expect(await watch.look(job)).toMatchObject({ state: 'running' })
+    const [isAsked, answer] = [deferred<void>(), deferred<void>()]
+    inspecting = async () => {
+      isAsked.resolve()
+      await answer.promise
+    }
+    await isAsked.promise
+    await writeFile(join(room, 'exit.0'), '')
+    await watch.look(record)
+    await store.remove('loop', record.id)
+    container = undefined
+    answer.resolve()
+    await until(() => leases.list().length === 0 && ended.some(({ id }) => id === 'eeeeeeee'))
+    expect(ended.map(({ id }) => id)).toEqual([record.id, 'ffffffff', 'eeeeeeee'])
+    expect(await store.read('loop', record.id)).toBe(undefined)
+  })
+
+  it('should not wait for a job that it does not watch', async () => {
+    expect(await watch.ended(record, never)).toBe(undefined)
   })
 
   it('should find a job again that a watch before it left, and let go of it without ending it', async () => {
