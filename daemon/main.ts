@@ -434,6 +434,8 @@ async function serve(ground: Ground, stop: AbortController): Promise<void> {
   await rooms.host.open()
   await rooms.loop.open()
   rooms.job.open()
+  // Whoever asks for a loop from here on finds that the jobs of the daemon before use it.
+  await rooms.job.adopted
   for (const fault of await operatorFaults(rooms.mounts))
     log.warn({ ...fault }, 'a mount of the configuration is left out')
   await server.listen({ path: paths.socket, descriptor: ground.handover.descriptor })
@@ -441,7 +443,6 @@ async function serve(ground: Ground, stop: AbortController): Promise<void> {
   await manager.ready()
   // A daemon that stops takes no calls; it still gives signs of life.
   manager.watch(async (signal) => (stop.signal.aborted ? undefined : await callSelf(paths.socket, signal)))
-  await rooms.job.adopted
   rooms.idle.begin()
   log.info({ socket: paths.socket, version: VERSION, node: process.versions.node }, 'ready')
   process.stdout.write(`loopatd ${VERSION} serves ${workspace.name} on ${paths.socket}\n`)

@@ -91,9 +91,10 @@ export class IdleScheduler implements AsyncDisposable {
       this.#timetable.delete(loopId)
       return
     }
+    const now = this.#options.clock.monotonicMs()
     const idleSince = this.#options.idleSince(loopId, startedAt)
     this.#cells.set(loopId, { startedAt, idleSince, failure: undefined })
-    if (idleSince >= this.#options.clock.monotonicMs()) this.#note(loopId, 'it was started')
+    if (idleSince >= now) this.#note(loopId, 'it was started')
     this.rearm(loopId)
   }
 
@@ -141,9 +142,9 @@ export class IdleScheduler implements AsyncDisposable {
     return this.#cells.has(loopId)
   }
 
-  /** Reports whether a loop runs, nobody uses it, and it may sleep. */
+  /** Reports whether a loop runs, nobody uses it, and it may sleep. None may before {@link begin}. */
   isIdle(loopId: string): boolean {
-    return dueOf(this.facts(loopId)) !== undefined
+    return this.#begun && dueOf(this.facts(loopId)) !== undefined
   }
 
   /** Loops that are idle, the longest first. */

@@ -85,6 +85,7 @@ export class IdleService implements AsyncDisposable {
   /** Begins to put loops to sleep: call it when everything that outlives a daemon has its leases again. */
   begin(): void {
     this.#scheduler.begin()
+    this.#room.trim()
   }
 
   /**

@@ -1,7 +1,11 @@
 import { describe, expect, it } from 'vitest'
+import { IdleScheduler } from '../../../daemon/idle/idle-scheduler.ts'
+import { LeaseRegister } from '../../../daemon/idle/lease.ts'
 import { deferred } from '../../../daemon/lib/deferred.ts'
 import { Random } from '../../harness/random.ts'
+import { memoryLog } from '../loop/kit.ts'
 import { IdleBench, IdleModel } from './idle-model.ts'
+import { ManualClock } from './manual-clock.ts'
 
 describe('IdleScheduler', () => {
   it('should stop a loop that nobody used for its window (A-3)', async () => {
@@ -128,6 +132,36 @@ describe('IdleScheduler', () => {
     b.scheduler.begin()
     await b.pass(0)
     expect(b.stops).toEqual(['a@1000'])
+  })
+
+  it('should take no loop for idle before it begins', async () => {
+    const b = new IdleBench()
+    b.start('a')
+    expect(b.scheduler.isIdle('a')).toBe(false)
+    expect(b.scheduler.idle()).toEqual([])
+    b.scheduler.begin()
+    expect(b.scheduler.idle()).toEqual(['a'])
+  })
+
+  it('should note a start also with a clock that never stands still', async () => {
+    const clock = new ManualClock()
+    const notes: string[] = []
+    const monotonicMs = () => {
+      clock.advance(0.001)
+      return clock.monotonicMs()
+    }
+    await using scheduler = new IdleScheduler({
+      clock: { now: () => clock.now(), monotonicMs, sleep: (ms, signal) => clock.sleep(ms, signal) },
+      log: memoryLog([]),
+      leases: new LeaseRegister(clock),
+      windowOf: () => 100,
+      idleSince: (id) => (id === 'a' ? monotonicMs() : 0),
+      onActivity: (id, { what }) => notes.push(`${id}: ${what}`),
+      sleep: async () => 'kept',
+    })
+    scheduler.container('a', 'run 1')
+    scheduler.container('b', 'run 1')
+    expect(notes).toEqual(['a: it was started'])
   })
 
   it('should stop few at a time, and all in the end', async () => {
