@@ -46,6 +46,8 @@ export class LoopBoard {
   begin(stored: StoredLoop, { activity, cause }: { activity: LoopActivity; cause: LoopCause }): () => void {
     const cell = this.#cell(stored.id)
     if (cell.activity !== undefined) throw new LoopatError('internal', `loop ${stored.id} is already ${cell.activity}`)
+    // Somebody may have mended it, or brought it back, by hand since it was told last.
+    if (cell.shown !== undefined) this.publish(stored)
     checkTransition(this.show(stored).state, activity)
     cell.activity = activity
     cell.cause = cause

@@ -13,6 +13,8 @@ const PING_MS = 1_000
 const FIRST_SYNC_MS = 3_000
 /** Longest wait of a reader for a later listing, in milliseconds. */
 const SYNC_WAIT_MS = 2_000
+/** Pause before everything is read anew after that failed, in milliseconds. */
+const RETRY_MS = 5_000
 /** Containers inspected at once when everything is read anew. */
 const PARALLEL_INSPECTS = 8
 
@@ -53,6 +55,7 @@ export class LoopCache {
   #syncing: Promise<void> | undefined
   /** Whether a new connection came while everything was being read. */
   #outdated = false
+  #isRetrying = false
   #ping: Promise<boolean> | undefined
   #questions = 0
   #aliveAt = Number.NEGATIVE_INFINITY
@@ -214,7 +217,7 @@ export class LoopCache {
       known.delete('')
       const queue = [...known]
       const worker = async () => {
-        for (let id = queue.pop(); id !== undefined; id = queue.pop()) await this.inspect(id)
+        for (let id = queue.pop(); id !== undefined; id = queue.pop()) await this.#inspectIfPossible(id)
       }
       await Promise.all(Array.from({ length: PARALLEL_INSPECTS }, worker))
       if (!this.#connected || this.#outdated) return
@@ -223,9 +226,30 @@ export class LoopCache {
     } catch (error) {
       if (!isEngineError(error)) throw error
       log.warn({ err: error }, 'cannot list the containers of the workspace')
+      this.#syncLater()
     } finally {
       this.#endFirstContact()
     }
+  }
+
+  /** One container that cannot be looked at, as when its storage is damaged, does not hide the others. */
+  async #inspectIfPossible(loopId: string): Promise<void> {
+    try {
+      await this.inspect(loopId)
+    } catch (error) {
+      if (!isEngineError(error, 'failed')) throw error
+      this.#options.log.warn({ loop: loopId, err: error }, 'cannot inspect the container of a loop')
+    }
+  }
+
+  /** What failed is tried again although nobody asks: what happens meanwhile would not be noticed. */
+  #syncLater(): void {
+    if (this.#isRetrying) return
+    this.#isRetrying = true
+    void this.#options.clock.sleep(RETRY_MS).then(() => {
+      this.#isRetrying = false
+      if (this.#connected && !this.#synced) void this.#sync()
+    })
   }
 
   /** Looks at one container; events that come meanwhile lead to one more look. */
@@ -251,6 +275,7 @@ export class LoopCache {
       this.#options.log.warn({ loop: loopId, err: error }, 'cannot inspect the container of a loop')
       // What is stored may be a lie now; the next one who asks reads everything.
       this.#synced = false
+      this.#syncLater()
     } finally {
       this.#refreshes.delete(loopId)
     }

@@ -10,8 +10,8 @@ import { containerName } from './loop-spec.ts'
 
 /** Ends the name of a container that was set aside; no id ends so. */
 const ASIDE = '-old'
-/** Longest time that taking back may take, in milliseconds; it goes on when whoever asked has gone. */
-const TAKE_BACK_MS = 60_000
+/** Longest time that ending or taking back may take, in milliseconds; both go on when whoever asked has gone. */
+const SETTLE_MS = 60_000
 
 /** Reports whether a container of ours is one that was set aside. */
 export function isAside(name: string): boolean {
@@ -35,6 +35,11 @@ export async function replaceContainer(
   make: (isKept: boolean) => Promise<void>,
   signal: AbortSignal,
 ): Promise<void> {
+  // Still there from the recreation before, whose end could not be carried out.
+  const before = await containerAside(context, id, signal)
+  if (before !== undefined && (await hasWon(context, id, { aside: before, current: old }))) {
+    await context.engine.container.remove(before.id, signal)
+  }
   try {
     const isKept = await stop(context, id, old, signal)
     if (isKept) await context.engine.container.rename(old.id, asideName(context.workspace, id), signal)
@@ -45,7 +50,7 @@ export async function replaceContainer(
     await takeBackOrLog(context, id, old.status === 'running')
     throw error
   }
-  await finish(context, id, signal)
+  await finishOrLog(context, id)
 }
 
 /** The container of a loop that was set aside; undefined when there is none. @throws EngineError */
@@ -67,12 +72,28 @@ async function containerAside(
 export async function settleReplacement(context: LoopContext, id: string, signal: AbortSignal): Promise<boolean> {
   const aside = await containerAside(context, id, signal)
   const current = await context.cache.inspect(id, signal)
-  if (aside !== undefined && current?.status === 'running') await finish(context, id, signal)
+  if (aside !== undefined && (await hasWon(context, id, { aside, current }))) await finish(context, id, signal)
   else if (aside !== undefined) await takeBack(context, id, signal)
   else if (await hasUpdate(context, id, true)) await takeBackWishes(context, id)
   else return false
   context.log.info({ loop: id }, 'settled a recreation that was interrupted')
   return true
+}
+
+/**
+ * Reports whether the container of a loop is proven against one that was set aside for it: it runs, or it is noted that it
+ * did after the other had been stopped.
+ */
+async function hasWon(
+  { store }: LoopContext,
+  id: string,
+  { aside, current }: { aside: ContainerDetails; current: ContainerDetails | undefined },
+): Promise<boolean> {
+  if (current === undefined || current.status === 'running') return current !== undefined
+  const stored = await store.read(id)
+  const { recreated } = stored?.kind === 'readable' ? stored.meta : {}
+  if (recreated === undefined || aside.finishedAt === undefined) return false
+  return Date.parse(recreated.at) > Date.parse(aside.finishedAt)
 }
 
 /** Removes the container that was set aside. @throws EngineError */
@@ -99,13 +120,29 @@ async function finish(context: LoopContext, id: string, signal: AbortSignal): Pr
   await settleLayer(context, id, signal)
 }
 
+/** The new container runs: what is left to do is not worth a failure, and is done again by {@link settleReplacement}. */
+async function finishOrLog(context: LoopContext, id: string): Promise<void> {
+  const signal = AbortSignal.timeout(SETTLE_MS)
+  try {
+    await finish(context, id, signal)
+  } catch (error) {
+    if (!isPassing(error, signal)) throw error
+    context.log.warn({ loop: id, err: error }, 'what a recreation leaves behind cannot be removed now')
+  }
+}
+
+/** Reports whether an error is of the engine, the disk or the time, and no defect. */
+function isPassing(error: unknown, signal: AbortSignal): boolean {
+  return isEngineError(error) || isLoopatError(error, 'storage_failed') || error === signal.reason
+}
+
 async function takeBackOrLog(context: LoopContext, id: string, wasRunning: boolean): Promise<void> {
-  const signal = AbortSignal.timeout(TAKE_BACK_MS)
+  const signal = AbortSignal.timeout(SETTLE_MS)
   try {
     await takeBack(context, id, signal)
     if (wasRunning) await context.engine.container.start(containerName(context.workspace, id), signal)
   } catch (error) {
-    if (!isEngineError(error) && !isLoopatError(error, 'storage_failed') && error !== signal.reason) throw error
+    if (!isPassing(error, signal)) throw error
     context.log.error({ loop: id, err: error }, 'the old container cannot come back now; the next start tries again')
   }
 }
@@ -113,7 +150,7 @@ async function takeBackOrLog(context: LoopContext, id: string, wasRunning: boole
 /** @returns whether it is stopped; only force ends one that hangs */
 async function stop(context: LoopContext, id: string, old: ContainerDetails, signal: AbortSignal): Promise<boolean> {
   if (old.status === 'created' || old.status === 'exited') return true
-  if (old.status !== 'running') return false
+  if (old.status === 'other') return false
   await context.leases.endAll(id, END_GRACE_MS, signal)
   return await stopOrGiveUp(context, old, REPLACE_GRACE_SECONDS, signal)
 }

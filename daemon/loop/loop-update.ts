@@ -29,7 +29,7 @@ export async function planUpdate(
 ): Promise<ResultOf<'loop/plan'>> {
   const stored = await readLoop(context, (await findLoop(context, loop)).id)
   refuseArchived(stored.meta)
-  const after = await accept(context, stored.meta, wishes, signal)
+  const { after } = await accept(context, stored.meta, wishes, signal)
   return await compare(context, stored, after, signal)
 }
 
@@ -52,13 +52,13 @@ async function updateInTurn(
 ): Promise<Result> {
   const stored = await readLoop(context, id)
   refuseArchived(stored.meta)
-  const after = await accept(context, stored.meta, params, signal)
+  const { after, accepted } = await accept(context, stored.meta, params, signal)
   const compared = await compare(context, stored, after, signal)
   const takesNew = await takesNewContainer(context, after, params, { onProgress, signal })
   if (compared.changes.length === 0 && !takesNew && !params.fresh) return await told(context, id, 'none', compared)
   const isDeferred = takesNew && params.whenIdle && compared.users.length > 0
   if (takesNew && !params.force && !isDeferred) refuseUsed(stored.meta, compared.users)
-  await note(context, { before: stored.meta, after }, { fresh: params.fresh, underWay: takesNew && !isDeferred })
+  await note(context, { before: stored.meta, accepted }, { fresh: params.fresh, underWay: takesNew && !isDeferred })
   context.log.info({ loop: id, changes: compared.changes.map(({ what }) => what) }, 'changed a loop')
   if (!takesNew) return await told(context, id, 'noted', compared)
   if (isDeferred) return await told(context, id, 'deferred', compared)
@@ -68,18 +68,24 @@ async function updateInTurn(
 
 /**
  * Checks what is asked for, before anything is changed.
- * @returns the metadata with it
+ * @returns the metadata with it, and what is asked for with mounts as they are noted
  * @throws `mount_refused`, `limit_unsupported`, `vault_not_found`, `vault_invalid`
  */
-async function accept(context: LoopContext, meta: Meta, wishes: LoopWishes, signal: AbortSignal): Promise<Meta> {
+async function accept(
+  context: LoopContext,
+  meta: Meta,
+  wishes: LoopWishes,
+  signal: AbortSignal,
+): Promise<{ readonly after: Meta; readonly accepted: LoopWishes }> {
   const removeMounts = (wishes.removeMounts ?? []).map((target) => ownTarget(meta, target))
   const mounts = await acceptMounts(context, wishes.mounts ?? [])
-  const after = applyWishes(meta, { ...wishes, mounts, removeMounts })
+  const accepted = { ...wishes, mounts, removeMounts }
+  const after = applyWishes(meta, accepted)
   checkEnvSize(after, after.env ?? {})
   if (wishes.limits !== undefined) await acceptLimits(context, after.limits ?? {}, signal)
   // Also one that was selected before: without it there is no container.
   await context.vaults.require(after.user, vaultOf(after), signal)
-  return after
+  return { after, accepted }
 }
 
 /** @throws `mount_refused` when the loop has no mount of its own there */
@@ -137,20 +143,27 @@ function refuseUsed({ id, name }: Meta, users: Result['users']): void {
   )
 }
 
-/** Writes what is asked for, and what was before, until a container has proven it. */
+/**
+ * Writes what is asked for, and what was before, until a container has proven it. Variables that were set while the change
+ * was looked at stay: those need no turn.
+ */
 async function note(
   { store, clock }: LoopContext,
-  { before, after }: { before: Meta; after: Meta },
+  { before, accepted }: { before: Meta; accepted: LoopWishes },
   { fresh, underWay }: { fresh: boolean; underWay: boolean },
 ): Promise<void> {
-  const isShaped = fresh || changesOf(before, { ...after, env: before.env }, true).length > 0
   const update = {
     at: clock.now().toISOString(),
     previous: before.update?.previous ?? shapeOf(before),
     ...(fresh ? { fresh } : {}),
     ...(underWay ? { underWay } : {}),
   }
-  await store.update(after.id, () => (isShaped || underWay ? { ...after, update } : after))
+  await store.update(before.id, (now) => {
+    const after = applyWishes(now, accepted)
+    checkEnvSize(after, after.env ?? {})
+    const isShaped = fresh || changesOf(now, { ...after, env: now.env }, true).length > 0
+    return isShaped || underWay ? { ...after, update } : after
+  })
 }
 
 async function recreate(

@@ -131,10 +131,18 @@ async function settlePending(
   { id, tag }: { id: string; tag: string },
   signal: AbortSignal,
 ): Promise<void> {
-  const container = await context.cache.inspect(loop, signal)
-  if (container === undefined) return
-  if (container.imageId === id) await settleLayer(context, loop, signal)
-  else await context.engine.image.untag(tag, signal)
+  await context.turns.run(
+    loop,
+    async () => {
+      const container = await context.cache.inspect(loop, signal)
+      // Saved by a start since the images were listed: not ours to settle.
+      const isSame = (await context.engine.image.inspect(tag, signal))?.id === id
+      if (container === undefined || !isSame) return
+      if (container.imageId === id) await settleLayer(context, loop, signal)
+      else await context.engine.image.untag(tag, signal)
+    },
+    signal,
+  )
 }
 
 /** Reports whether there is a loop, readable or not. What has no loop's label is somebody else's: hands off. */

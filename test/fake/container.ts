@@ -64,6 +64,13 @@ export class FakeContainers implements ContainerEngine {
     await this.#end(this.#get(container), exitCode)
   }
 
+  /** Leaves a container as somebody who is stopping it does until it has ended. */
+  beginStop(container: string): void {
+    const found = this.#get(container)
+    found.status = 'stopping'
+    this.#emit('kill', found)
+  }
+
   /** The spec that a container was created with. */
   specOf(container: string): ContainerSpec | undefined {
     return this.#find(container)?.spec
@@ -138,7 +145,7 @@ export class FakeContainers implements ContainerEngine {
   stop(container: string, _graceSeconds: number, signal?: AbortSignal): Promise<void> {
     const body = async () => {
       const found = this.#get(container)
-      if (found.status !== 'running') return
+      if (found.status !== 'running' && found.status !== 'stopping') return
       await this.#end(found, 143)
       this.#emit('stop', found)
     }
@@ -222,7 +229,7 @@ export class FakeContainers implements ContainerEngine {
   }
 
   async #end(container: FakeContainer, exitCode: number): Promise<void> {
-    if (container.status !== 'running') return
+    if (container.status !== 'running' && container.status !== 'stopping') return
     container.status = 'exited'
     container.exitCode = exitCode
     container.finishedAt = new Date().toISOString()

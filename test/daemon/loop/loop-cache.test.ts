@@ -177,6 +177,28 @@ describe('LoopCache', () => {
     expect(lines.map(({ message }) => message)).toContain('cannot list the containers of the workspace')
   })
 
+  it('should try again by itself when a listing failed', async () => {
+    engine.faults.fail('container.list', new EngineError('failed', 'locked'))
+    await make()
+    cache.open()
+    await until(() => lines.length > 0)
+    clock.advance(5000)
+    await until(() => syncs === 1)
+    expect(cache.peek(ID)).toMatchObject({ status: 'created' })
+  })
+
+  it('should know the others when one cannot be looked at', async () => {
+    const other = `${UNKNOWN_ID.slice(0, -1)}6`
+    await make()
+    await make(ownerLabels('ws', other), containerName('ws', other))
+    engine.faults.fail('container.inspect', new EngineError('failed', 'damaged'))
+    cache.open()
+    expect(await cache.trusted()).toBe(true)
+    expect(syncs).toBe(1)
+    expect(cache.loopIds()).toHaveLength(1)
+    expect(lines.map(({ message }) => message)).toEqual(['cannot inspect the container of a loop'])
+  })
+
   it('should read everything again when it could not look at one container', async () => {
     cache.open()
     await cache.trusted()

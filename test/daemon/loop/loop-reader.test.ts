@@ -1,4 +1,4 @@
-import { mkdir, writeFile } from 'node:fs/promises'
+import { mkdir, readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { LoopInfo } from '@loopatd/protocol'
 import { describe, expect, it } from 'vitest'
@@ -55,6 +55,20 @@ describe('reading loops', () => {
     expect(await shop.list('only')).toEqual([])
     expect(await shop.get(UNKNOWN_ID.slice(0, 6))).toMatchObject({ loop: { state: 'broken' } })
     expect(await shop.service.counts()).toEqual({ total: 2, running: 1, archived: 0, broken: 1 })
+  })
+
+  it('should start a loop that was mended by hand', async () => {
+    await using shop = await Workshop.open()
+    const { id } = await shop.create()
+    await shop.stop(id)
+    const path = shop.store.paths(id).meta
+    const text = await readFile(path, 'utf8')
+    await writeFile(path, 'torn')
+    await using next = await shop.reopen()
+    expect(await next.state(id)).toBe('broken')
+    await writeFile(path, text)
+    expect(await next.start(id)).toMatchObject({ action: 'started' })
+    expect(await next.stop(id)).toMatchObject({ state: 'stopped' })
   })
 
   it('should do nothing to a broken loop', async () => {

@@ -108,6 +108,73 @@ describe('updating a loop', () => {
     expect(await shop.update({ loop: id, dns: [], force: true })).toMatchObject({ action: 'recreated' })
   })
 
+  it('should keep variables that were set while it was looked at', async () => {
+    await using shop = await Workshop.open()
+    const { id } = await shop.create()
+    await shop.service.setEnv({ loop: id, env: { A: '1', OLD: 'x' } }, never)
+    const ensure = shop.images.ensureNamed.bind(shop.images)
+    shop.images.ensureNamed = async (...args) => {
+      await shop.service.setEnv({ loop: id, env: { A: '2', B: '2', C: '2' } }, never)
+      await shop.service.unsetEnv({ loop: id, names: ['OLD'] }, never)
+      shop.images.ensureNamed = ensure
+      return await ensure(...args)
+    }
+    await shop.update({ loop: id, image: 'localhost/other:1', env: { C: '3', D: '3' } })
+    expect(await shop.meta(id)).toMatchObject({ image: 'localhost/other:1' })
+    expect((await shop.meta(id)).env).toEqual({ A: '2', B: '2', C: '3', D: '3' })
+  })
+
+  it('should go on when what it leaves behind cannot be removed, and remove it the next time', async () => {
+    await using shop = await Workshop.open()
+    const { id } = await shop.create()
+    shop.engine.faults.fail('container.remove', new EngineError('failed', 'busy'))
+    expect(await shop.update({ loop: id, dns: DNS })).toMatchObject({ action: 'recreated' })
+    expect(await containers(shop)).toEqual([containerOf(id), `${containerOf(id)}-old`])
+    const second = await idOf(shop, containerOf(id))
+    shop.calls()
+    expect(await shop.update({ loop: id, dns: [] })).toMatchObject({ action: 'recreated' })
+    expect(shop.calls()).toContain(`container.commit ${second}`)
+    expect(await containers(shop)).toEqual([containerOf(id)])
+    expect(await shop.meta(id)).not.toHaveProperty('dns')
+  })
+
+  it('should end it although the last who waited for it leaves when it is done but for that', async () => {
+    await using shop = await Workshop.open()
+    const { id } = await shop.create()
+    const caller = new AbortController()
+    const hold = shop.engine.faults.hold('container.remove')
+    const updating = shop.update({ loop: id, dns: DNS }, caller.signal)
+    await hold.reached
+    caller.abort(new Error('gone'))
+    hold.release()
+    expect(await updating).toMatchObject({ action: 'recreated' })
+    expect(await containers(shop)).toEqual([containerOf(id)])
+  })
+
+  it('should know after a restart which container was proven, also when neither runs', async () => {
+    await using shop = await Workshop.open()
+    const { id } = await shop.create()
+    shop.engine.faults.fail('container.remove', new EngineError('failed', 'busy'))
+    await shop.update({ loop: id, dns: DNS })
+    const second = await idOf(shop, containerOf(id))
+    await shop.stop(id)
+    await using next = await shop.reopen()
+    await until(async () => (await containers(next)).length === 1)
+    expect(await idOf(next, containerOf(id))).toBe(second)
+    expect(await next.meta(id)).toMatchObject({ dns: DNS })
+  })
+
+  it('should wait for a stop that goes on, and keep what was changed in the container', async () => {
+    await using shop = await Workshop.open()
+    const { id } = await shop.create()
+    const before = await idOf(shop, containerOf(id))
+    shop.engine.container.beginStop(containerOf(id))
+    await until(async () => (await shop.state(id)) === 'stopping')
+    shop.calls()
+    expect(await shop.start(id)).toMatchObject({ action: 'recreated' })
+    expect(shop.calls()).toContain(`container.commit ${before}`)
+  })
+
   it('should bring the old container back, running, when the new one does not start', async () => {
     await using shop = await Workshop.open()
     const { id } = await shop.create()
