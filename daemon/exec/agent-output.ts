@@ -2,12 +2,15 @@ import { closeSync, readSync } from 'node:fs'
 import { type OnReadOpts, Socket, type SocketConstructorOpts } from 'node:net'
 import { Readable, type Writable } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
+import { setImmediate } from 'node:timers/promises'
 import { errorCode } from '../lib/error-code.ts'
-import type { ReadBuffers } from './read-buffers.ts'
+import { READ_BYTES, type ReadBuffers } from './read-buffers.ts'
 import type { ShellWords } from './shell-words.ts'
 
 /** Buffers of one output that may be on their way to its sink. */
 const MAX_PENDING = 4
+/** Most that a pipe holds, in bytes, unless somebody has raised `pipe-max-size`. */
+const PIPE_BYTES = 1_048_576
 
 /** What an output is made of. */
 export interface AgentOutputParts {
@@ -34,6 +37,8 @@ export class AgentOutput extends Readable {
   #onWanted: (() => void) | undefined
   /** Whether whoever takes it is behind. */
   #isFull = false
+  /** Whether the command has ended: nothing but {@link finish} reads any more. */
+  #isFinishing = false
   #isOver = false
 
   constructor(parts: AgentOutputParts) {
@@ -94,26 +99,36 @@ export class AgentOutput extends Readable {
 
   /** The command has ended: what is in the pipe is still read, what its children write later is not. */
   async finish(): Promise<void> {
+    this.#isFinishing = true
     this.#pipe?.pause()
-    while (!this.#isOver) {
-      if (this.#isFull) await this.#wanted()
-      else if (!this.#readMore()) this.#end()
+    // More than that was written by its children, which may fill the pipe as fast as it is read.
+    for (let left = PIPE_BYTES; !this.#isOver; ) {
+      if (this.#isFull) {
+        await this.#wanted()
+        continue
+      }
+      const size = this.#readMore()
+      left -= size
+      // A read that gets less than it has room for has emptied the pipe.
+      if (size < READ_BYTES || left <= 0) this.#end()
+      // Others get their turn.
+      else await setImmediate()
     }
   }
 
-  /** @returns whether there may be more */
-  #readMore(): boolean {
+  /** @returns how many bytes there were */
+  #readMore(): number {
     // Once it was destroyed, the descriptor is closed, and may be another file's.
-    if (this.#pipe?.destroyed === true) return false
+    if (this.#pipe?.destroyed === true) return 0
     const { fd, buffers } = this.#parts
     const buffer = buffers.take()
     try {
       const size = readSync(fd, buffer)
       this.#give(buffer, size)
-      return size > 0
+      return size
     } catch (error) {
       buffers.give(buffer)
-      if (errorCode(error) === 'EAGAIN') return false
+      if (errorCode(error) === 'EAGAIN') return 0
       throw error
     }
   }
@@ -143,16 +158,18 @@ export class AgentOutput extends Readable {
   #more(): void {
     this.#isFull = false
     this.#onWanted?.()
-    this.#pipe?.resume()
+    if (!this.#isFinishing) this.#pipe?.resume()
   }
 
   #wanted(): Promise<void> {
     return new Promise((resolve) => {
-      this.#onWanted = () => {
+      const onWanted = () => {
         this.#onWanted = undefined
+        this.off('close', onWanted)
         resolve()
       }
-      this.once('close', this.#onWanted)
+      this.#onWanted = onWanted
+      this.once('close', onWanted)
     })
   }
 

@@ -1,6 +1,7 @@
 import { copyFile, rename, rm } from 'node:fs/promises'
 import { Socket } from 'node:net'
 import { join } from 'node:path'
+import { setImmediate } from 'node:timers/promises'
 import type { EngineExec } from '../engine/engine.ts'
 import { EngineError, isEngineError } from '../engine/engine.ts'
 import { abortable } from '../lib/abort.ts'
@@ -146,28 +147,38 @@ async function begun(exec: AgentExec, run: AgentRun, signal: AbortSignal): Promi
 }
 
 /**
- * A shell that was killed while it got a command has not begun it, and never will. One that is held up is killed.
+ * A shell that was killed while it got a command has not begun it, and never will. One that is held up is killed: it may
+ * have read the whole command, and would run it later.
  * @throws EngineError `connection_lost` when it cannot be
  */
 async function beginningOf(exec: AgentExec, run: AgentRun): Promise<boolean> {
   const stuck = deferred<never>()
   const since = performance.now()
   let wasRead = true
+  let isEnding = false
+  let isKnown = false
+  const started = exec.started.finally(() => {
+    isKnown = true
+  })
+  const end = async (isLate: boolean) => {
+    isEnding = true
+    const isKilled = await exec.killShell()
+    // Had it begun before, it has said so: that is read by now.
+    await setImmediate()
+    if (isKnown) return
+    if (isKilled) run.lose()
+    else if (isLate) throw new EngineError('connection_lost', STUCK)
+    isEnding = false
+  }
   const timer = setInterval(() => {
     const isRead = run.isRead()
+    const isLate = performance.now() - since >= BEGIN_MS
     // What it said before it ended may be on its way.
-    if (!isRead && !wasRead) run.lose()
+    if (!isEnding && (isLate || (!isRead && !wasRead))) end(isLate).catch(stuck.reject)
     wasRead = isRead
-    if (performance.now() - since < BEGIN_MS) return
-    clearInterval(timer)
-    // It had not begun: it would have said so first.
-    exec.killShell().then((isKilled) => {
-      if (isKilled) run.lose()
-      else stuck.reject(new EngineError('connection_lost', STUCK))
-    }, stuck.reject)
   }, LOOK_MS)
   try {
-    return await Promise.race([exec.started, stuck.promise])
+    return await Promise.race([started, stuck.promise])
   } finally {
     clearInterval(timer)
   }

@@ -37,7 +37,8 @@ export function commandText({ command, cwd = '/', env, stdin }: AgentSpec): stri
     `cd -- ${quote(cwd)} || exit ${NO_DIRECTORY}`,
     // The shell's own news, which the command has not been given.
     'unset PWD OLDPWD SHLVL',
-    ...Object.entries(env).map(([name, value]) => `command export ${name}=${quote(value)}`),
+    // Some shells warn of locales that are not there.
+    ...Object.entries(env).map(([name, value]) => `command export ${name}=${quote(value)} 2>/dev/null`),
     `{ loopat_command=whole; set -- ${command.map(quote).join(' ')}; }`,
     '',
   ].join('\n')

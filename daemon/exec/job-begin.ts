@@ -29,7 +29,7 @@ export class JobBeginning {
 
   /**
    * Begins a job in a loop that is in use.
-   * @throws as `launchJob` does, EngineError; there is then no job
+   * @throws as `launchJob` does, EngineError, the reason of the signal; there is then no job
    */
   async begin(use: LoopUse, params: Params, signal: AbortSignal): Promise<JobRecord> {
     const { engine, store, undo } = this.#options
@@ -43,6 +43,7 @@ export class JobBeginning {
       const session = await launchJob(this.#options, use, launch, signal)
       const leader = await findLeader({ id: session, containerPid: pid })
       const begun: JobRecord = { ...record, state: 'running', session, ...optional('process', leader) }
+      signal.throwIfAborted()
       await store.write(begun)
       return begun
     } catch (error) {

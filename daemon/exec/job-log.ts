@@ -30,7 +30,8 @@ export async function readLog(source: LogSource, params: Params, signal: AbortSi
     const isDrained = await source.isDrained()
     signal.throwIfAborted()
     const { bytes, offset, isCut, ...ends } = await readOnce(source.place, params)
-    const text = params.encoding === 'utf8' && !isDrained ? wholeCharacters(bytes) : bytes
+    const isLast = isDrained && offset + bytes.length >= ends.endOffset
+    const text = params.encoding === 'utf8' && !isLast ? wholeCharacters(bytes) : bytes
     const nextOffset = offset + text.length
     const eof = isDrained && nextOffset >= ends.endOffset
     if (text.length > 0 || eof || clock.monotonicMs() >= deadline) {

@@ -14,6 +14,8 @@ import { JobWatch, type JobWatchOptions } from './job-watch.ts'
 
 /** Milliseconds between two looks at a job that somebody waits for and that has not begun yet. */
 const BEGIN_MS = 100
+/** What is said of a job that a client has ended. */
+const KILLED = 'it was killed by a client'
 
 /** What jobs need of the loops. */
 export interface JobLoops extends LoopAccess {
@@ -75,12 +77,12 @@ export class JobService implements Disposable {
     { loop, job, signal: name }: CheckedParamsOf<'job/kill'>,
     signal: AbortSignal,
   ): Promise<ResultOf<'job/kill'>> {
-    const record = await this.#find(loop, job)
+    const record = await this.#findBegun(loop, job, signal)
     if (isOver(record)) throw ended(record)
     signal.throwIfAborted()
-    if (name === undefined) await this.#end(record, signal)
+    if (name === undefined) await this.#watch.end(record, KILLED, signal)
     else if (!(await this.#watch.send(record, name))) throw ended(record)
-    return { job: infoOf(await this.#current(record)) }
+    return { job: infoOf(await this.#find(record.loop, job)) }
   }
 
   async list({ loop }: CheckedParamsOf<'job/list'>, signal: AbortSignal): Promise<ResultOf<'job/list'>> {
@@ -89,7 +91,8 @@ export class JobService implements Disposable {
     const jobs: JobInfo[] = []
     for (const record of await this.#store.list(id)) {
       signal.throwIfAborted()
-      jobs.push(infoOf(await this.#current(record)))
+      const current = await this.#current(record)
+      if (current !== undefined) jobs.push(infoOf(current))
     }
     return { jobs }
   }
@@ -103,7 +106,7 @@ export class JobService implements Disposable {
     let record = await this.#find(params.loop, params.job)
     const place = this.#placeOf(record)
     const isAllWritten = async () => {
-      record = await this.#current(record)
+      record = await this.#find(record.loop, record.id)
       return isDrained(record, await lookAtJob(place), clock.now())
     }
     return await readLog({ place, isDrained: isAllWritten, clock }, params, signal)
@@ -113,19 +116,14 @@ export class JobService implements Disposable {
     { loop, job, force }: CheckedParamsOf<'job/remove'>,
     signal: AbortSignal,
   ): Promise<ResultOf<'job/remove'>> {
-    const record = await this.#find(loop, job)
-    if (!isOver(record)) {
-      if (!force) {
-        throw new LoopatError('job_running', `job ${job} still runs`, {
-          next: `Run: loopctl job kill ${loop} ${job}`,
-          details: { loop: record.loop, job },
-        })
-      }
-      await this.#end(record, signal)
+    const record = await this.#findBegun(loop, job, signal)
+    if (!isOver(record) && !force) {
+      throw new LoopatError('job_running', `job ${job} still runs`, {
+        next: `Run: loopctl job kill ${loop} ${job}`,
+        details: { loop: record.loop, job },
+      })
     }
-    const last = await this.#current(record)
-    await this.#removal.remove(last)
-    this.#tell(last, true)
+    await this.#forget(record, KILLED, signal)
     return {}
   }
 
@@ -145,10 +143,14 @@ export class JobService implements Disposable {
     }
     const use = await this.#options.loops.use(params.loop, request, onProgress, signal)
     try {
-      const record = await this.#beginning.begin(use, params, AbortSignal.any([signal, stopped.signal]))
+      const gone = AbortSignal.any([signal, stopped.signal])
+      const record = await this.#beginning.begin(use, params, gone)
       this.#watch.add(record)
+      // Others may have seen it.
+      if (gone.aborted) await this.#forget(record, 'its start was cancelled')
+      gone.throwIfAborted()
       this.#tell(record, false)
-      for (const old of await this.#removal.prune(use.loopId)) this.#tell(old, true)
+      await this.#prune(use.loopId)
       return { job: infoOf(record) }
     } finally {
       use.release()
@@ -156,12 +158,9 @@ export class JobService implements Disposable {
   }
 
   async wait({ loop, job }: CheckedParamsOf<'job/wait'>, signal: AbortSignal): Promise<ResultOf<'job/wait'>> {
-    let record = await this.#find(loop, job)
+    let record = await this.#findBegun(loop, job, signal)
     while (!isOver(record)) {
-      const ended = await this.#watch.ended(record, signal)
-      // One that begins is not watched yet.
-      if (ended === undefined) await this.#options.clock.sleep(BEGIN_MS, signal)
-      record = ended ?? (await this.#find(record.loop, record.id))
+      record = (await this.#watch.ended(record, signal)) ?? (await this.#findBegun(record.loop, job, signal))
     }
     return { job: infoOf(record) }
   }
@@ -171,20 +170,34 @@ export class JobService implements Disposable {
     this.#watch[Symbol.dispose]()
   }
 
-  /** Takes back a job that may have begun. One that podman does not let us reach is watched: it runs, or was lost. */
+  /** Takes back a job that may have begun. One that cannot be reached or removed is watched: it runs, or was lost. */
   async #undo(record: JobRecord): Promise<void> {
     try {
       await this.#watch.send(record, 'SIGKILL')
+      await this.#removal.remove(record)
     } catch (error) {
-      if (!isEngineError(error)) throw error
       this.#watch.add(record)
-      return
+      if (!isEngineError(error)) throw error
     }
-    await this.#removal.remove(record)
   }
 
-  async #end(record: JobRecord, signal: AbortSignal): Promise<void> {
-    await this.#watch.end(record, 'it was killed by a client', signal)
+  /** Removes a job; one that runs is ended before. */
+  async #forget(record: JobRecord, reason: string, signal?: AbortSignal): Promise<void> {
+    if (!isOver(record)) await this.#watch.end(record, reason, signal)
+    // Somebody else may have removed it meanwhile.
+    const last = (await this.#current(record)) ?? record
+    await this.#removal.remove(last)
+    this.#tell(last, true)
+  }
+
+  /** Removes old jobs of a loop in which one has begun, which runs whatever becomes of that. */
+  async #prune(loop: string): Promise<void> {
+    try {
+      for (const old of await this.#removal.prune(loop)) this.#tell(old, true)
+    } catch (error) {
+      if (!isLoopatError(error, 'storage_failed')) throw error
+      this.#options.log.warn({ loop, err: error }, 'could not remove old jobs of a loop')
+    }
   }
 
   /** @throws `job_not_found`, `loop_not_found`, `ambiguous_loop`, `storage_failed` */
@@ -192,19 +205,31 @@ export class JobService implements Disposable {
     await this.#adopted
     const loop = await this.#options.loops.resolve(ref)
     const record = await this.#store.read(loop, id)
-    if (record !== undefined) return await this.#current(record)
+    const current = record && (await this.#current(record))
+    if (current !== undefined) return current
     throw new LoopatError('job_not_found', `loop "${ref}" has no job ${id}`, {
       next: `Run: loopctl job ls ${ref}`,
       details: { loop, job: id },
     })
   }
 
-  /** A job as it is now. */
-  async #current(record: JobRecord): Promise<JobRecord> {
+  /** Finds a job, and waits while it begins: until it is watched, it cannot be ended. @throws as {@link #find} does */
+  async #findBegun(ref: string, id: string, signal: AbortSignal): Promise<JobRecord> {
+    let record = await this.#find(ref, id)
+    while (record.state === 'starting' && !this.#watch.has(record)) {
+      await this.#options.clock.sleep(BEGIN_MS, signal)
+      record = await this.#find(record.loop, id)
+    }
+    return record
+  }
+
+  /** A job as it is now; undefined when it was removed meanwhile. */
+  async #current(record: JobRecord): Promise<JobRecord | undefined> {
     if (isOver(record)) return record
     const watched = await this.#watch.look(record)
     if (watched !== undefined) return watched
-    const stored = (await this.#store.read(record.loop, record.id)) ?? record
+    const stored = await this.#store.read(record.loop, record.id)
+    if (stored === undefined) return undefined
     // One that begins is not watched yet. One that runs and is not watched could not be written when it ended.
     if (stored.state === 'running') this.#watch.add(stored)
     return (await this.#watch.look(stored)) ?? stored

@@ -63,6 +63,11 @@ export class JobWatch implements Disposable {
     if (!this.#isRunning) this.#inBackground(this.#run())
   }
 
+  /** Reports whether a job is watched. */
+  has(job: Pick<JobRecord, 'loop' | 'id'>): boolean {
+    return this.#watched.has(keyOf(job))
+  }
+
   /** Looks at a job now. @returns undefined when it is not watched. @throws `storage_failed` */
   async look({ loop, id }: Pick<JobRecord, 'loop' | 'id'>): Promise<JobRecord | undefined> {
     const watched = this.#watched.get(keyOf({ loop, id }))

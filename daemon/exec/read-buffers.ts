@@ -1,5 +1,5 @@
 /** Bytes that are read at once; what a pipe holds. */
-const READ_BYTES = 65_536
+export const READ_BYTES = 65_536
 /** Buffers that are kept for later, at most. */
 const MAX_FREE = 32
 

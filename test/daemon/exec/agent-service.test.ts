@@ -27,6 +27,8 @@ import { memoryLog } from '../../harness/peer-server.ts'
 
 const PROGRAM = fileURLToPath(new URL('../../../templates/agent', import.meta.url))
 const never = new AbortController().signal
+/** That of a container of which no process is found: whatever in it was to be killed is gone. */
+const containerPid = () => process.pid
 
 /** What is called sh differs from image to image. */
 const SHELLS: readonly (readonly string[])[] = [['dash'], ['bash', '--posix']]
@@ -56,7 +58,7 @@ describe.each(SHELLS)('AgentService with %s', (...shell) => {
     const whole = { env: {}, stdin: false, cwd: '/', ...spec }
     // The agent may still be on its way.
     for (let attempt = 0; attempt < 100; attempt += 1) {
-      const found = await service.exec({ containerPid: () => 0, control }, whole, never)
+      const found = await service.exec({ containerPid, control }, whole, never)
       if (found !== undefined) return found
       await sleep(20)
     }
@@ -156,9 +158,9 @@ describe.each(SHELLS)('AgentService with %s', (...shell) => {
   it('should not run what a shell cannot pass on unchanged', async () => {
     expect((await run({ command: ['true'] })).code).toBe(0)
     for (const env of [{ 'a-b': '1' }, { PPID: '1' }, { A: 'x\0y' }]) {
-      expect(
-        await service.exec({ containerPid: () => 0, control }, { command: ['true'], env, stdin: false }, never),
-      ).toBe(undefined)
+      expect(await service.exec({ containerPid, control }, { command: ['true'], env, stdin: false }, never)).toBe(
+        undefined,
+      )
     }
   })
 
@@ -252,7 +254,7 @@ describe.each(SHELLS)('AgentService with %s', (...shell) => {
         if (lstatSync(path, { throwIfNoEntry: false })?.isFIFO()) writeIfRead(path, 'nonsense\n'.repeat(200))
       }
       await sleep(100)
-      last = await service.exec({ containerPid: () => 0, control }, { command: ['true'], env: {}, stdin: false }, never)
+      last = await service.exec({ containerPid, control }, { command: ['true'], env: {}, stdin: false }, never)
       if (last === undefined) break
       last.close()
     }
@@ -271,6 +273,59 @@ describe.each(SHELLS)('AgentService with %s', (...shell) => {
     // Another room does it.
     expect((await run({ command: ['echo', 'elsewhere'] })).stdout.toString()).toBe('elsewhere\n')
     expect(readFileSync(canary, 'utf8')).toBe('untouched')
+  })
+})
+
+describe('AgentService with a shell that is held up', () => {
+  let control: string
+  let service: AgentService
+  let container: ChildProcess
+  let program: string
+
+  const makeService = () =>
+    new AgentService({ clock: systemClock, log: memoryLog([]), marks: new CommandMarks(), program, inside: control })
+
+  beforeEach(async () => {
+    control = await mkdtemp(join(tmpdir(), 'loopat-agent-'))
+    // As bash does, which reads a pipe to its end before it runs a line of it.
+    const wait = 'loopat_text=$(cat "$0"); mkdir "$4/held" 2>/dev/null && sleep 1; eval "$loopat_text"; ['
+    program = join(control, 'program')
+    await writeFile(
+      program,
+      readFileSync(PROGRAM, 'utf8').replace('. "$0"; [', () => wait),
+    )
+    service = makeService()
+    await service.prepare(control)
+    const words = ['--user', '--map-root-user', '--pid', '--fork', '--kill-child', '--mount-proc', '/bin/sh']
+    container = spawn('unshare', [...words, join(control, 'agent'), control], { stdio: 'ignore' })
+  })
+
+  afterEach(async () => {
+    service[Symbol.dispose]()
+    if (container.pid !== undefined) kill(container.pid)
+    await rm(control, { recursive: true, force: true, maxRetries: 5 })
+  })
+
+  /** Host pid of the container's first process; 0 when there is none. */
+  const firstPid = () => Number(readFileSync(`/proc/${container.pid}/task/${container.pid}/children`, 'utf8'))
+
+  it.each([true, false])('should run a command once; the shell can be killed: %j', async (isReachable) => {
+    const place = { containerPid: isReachable ? firstPid : () => 0, control }
+    const run = async (script: string) => {
+      const spec = { command: ['sh', '-c', script, join(control, 'ran')], env: {}, stdin: false, cwd: '/' }
+      let command: EngineExec | undefined
+      while (command === undefined) command = await service.exec(place, spec, never)
+      expect(await command.exit).toMatchObject({ exitCode: 0 })
+      command.close()
+    }
+    await run('echo ran >>"$0"')
+    await sleep(1200)
+    // The next daemon opens the outputs for which whoever is left over may wait.
+    service[Symbol.dispose]()
+    service = makeService()
+    await run(':')
+    await sleep(300)
+    expect(readFileSync(join(control, 'ran'), 'utf8')).toBe('ran\n')
   })
 })
 

@@ -101,6 +101,18 @@ describe('reading a log', () => {
     expect(await read({ offset: 114 })).toMatchObject({ data: 'é', nextOffset: 116 })
   })
 
+  it('should keep characters whole that more of the log follows, also when the job has ended', async () => {
+    await writeFile(join(room, 'stdout.113'), 'aé€')
+    expect(await read({ offset: 112, maxBytes: 4 })).toMatchObject({ data: 'maé', nextOffset: 116, eof: false })
+    expect(await read({ offset: 113, maxBytes: 4 })).toMatchObject({ data: 'aé', nextOffset: 116, eof: false })
+    expect(await read({ offset: 116, maxBytes: 4 })).toMatchObject({ data: '€', nextOffset: 119, eof: true })
+  })
+
+  it('should leave nothing out at the end of the log of a job that has ended', async () => {
+    await writeFile(join(room, 'stdout.113'), Buffer.from('aé').subarray(0, 2))
+    expect(await read({ offset: 113 })).toMatchObject({ data: 'a\ufffd', nextOffset: 115, eof: true })
+  })
+
   it('should say when the directory is gone', async () => {
     await rm(join(run, 'job'), { recursive: true })
     await expect(read()).rejects.toMatchObject({ code: 'log_unreadable' })

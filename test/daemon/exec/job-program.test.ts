@@ -136,6 +136,16 @@ describe.each(SHELLS.map((shell) => [shell.join(' '), shell] as const))('the pro
     expect((await logOf('a', 'stdout')).text).toBe('x\n')
   })
 
+  it('should see the end of an output although something speaks before its tools do', async () => {
+    // As a loader does that misses what `LD_PRELOAD` names.
+    const script = '#!/bin/sh\necho "a word before" >&2\nexec /bin/dd "$@"\n'
+    await writeFile(join(directory, 'dd'), script, { mode: 0o755 })
+    const env = { PATH: `${directory}:${process.env.PATH}` }
+    await start('a', ['/bin/echo', 'x'], { env })
+    await until(has('a', 'complete'))
+    expect((await logOf('a', 'stdout')).text).toBe('x\n')
+  })
+
   it('should keep the end of a long log, and name its files by their offsets', async () => {
     await start('a', ['seq', '100000', '200000'], { bytes: 16_384 })
     await until(has('a', 'complete'))
