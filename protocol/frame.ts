@@ -53,12 +53,18 @@ function isChannel(value: number): value is Channel {
 
 /** Cuts a byte stream into frames. Keeps at most an incomplete control message; many tiny frames do not recurse. */
 export class FrameDecoder {
-  /** Of a header, or of a control message. */
-  readonly #pending: Buffer[] = []
+  readonly #maxControlBytes: number
+  /** Where a header, or a control message, is collected that did not come in one piece. */
+  #pending: Buffer | undefined
   #pendingBytes = 0
   /** The frame that has begun. */
   #channel: Channel | undefined
   #missing = 0
+
+  /** @param maxControlBytes largest payload on the control channel */
+  constructor(maxControlBytes: number = MAX_FRAME_BYTES) {
+    this.#maxControlBytes = maxControlBytes
+  }
 
   /**
    * Takes bytes as they come.
@@ -84,7 +90,8 @@ export class FrameDecoder {
     const channel = header.whole.readUInt8(0)
     const length = header.whole.readUInt32BE(1)
     if (!isChannel(channel)) throw new RangeError(`unknown stream channel ${channel}`)
-    if (length > MAX_FRAME_BYTES) throw new RangeError(`stream frame of ${length} bytes exceeds ${MAX_FRAME_BYTES}`)
+    const most = channel === CHANNEL.control ? this.#maxControlBytes : MAX_FRAME_BYTES
+    if (length > most) throw new RangeError(`stream frame of ${length} bytes exceeds ${most}`)
     if (length === 0) frames.push({ channel, payload: header.whole.subarray(0, 0) })
     else this.#channel = channel
     this.#missing = length
@@ -110,14 +117,16 @@ export class FrameDecoder {
 
   /** Collects so many bytes. @returns undefined while they are not there */
   #whole(bytes: Buffer, length: number): { readonly whole: Buffer; readonly rest: Buffer } | undefined {
-    const wanted = length - this.#pendingBytes
-    const part = bytes.subarray(0, wanted)
-    if (this.#pendingBytes === 0 && part.length === length) return { whole: part, rest: bytes.subarray(length) }
-    this.#pending.push(part)
-    this.#pendingBytes += part.length
-    if (this.#pendingBytes < length) return undefined
-    const whole = Buffer.concat(this.#pending.splice(0), length)
+    if (this.#pending === undefined && bytes.length >= length) {
+      return { whole: bytes.subarray(0, length), rest: bytes.subarray(length) }
+    }
+    const whole = this.#pending ?? Buffer.allocUnsafe(length)
+    const taken = bytes.copy(whole, this.#pendingBytes)
+    this.#pendingBytes += taken
+    const isWhole = this.#pendingBytes === length
+    this.#pending = isWhole ? undefined : whole
+    if (!isWhole) return undefined
     this.#pendingBytes = 0
-    return { whole, rest: bytes.subarray(part.length) }
+    return { whole, rest: bytes.subarray(taken) }
   }
 }

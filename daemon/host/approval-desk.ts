@@ -32,7 +32,8 @@ export interface WaitingCommand extends Pick<ApprovalRequest, 'words' | 'asks'> 
 }
 
 interface Waiting extends WaitingCommand {
-  readonly settle: (outcome: ApprovalOutcome) => void
+  /** @returns whether it had not ended before */
+  readonly settle: (outcome: ApprovalOutcome) => boolean
   /** Whether somebody is about to answer. */
   isTaken: boolean
 }
@@ -78,8 +79,8 @@ export class ApprovalDesk {
     const over = new AbortController()
     const outcome = await new Promise<ApprovalOutcome>((resolve) => {
       const settle = (how: ApprovalOutcome) => {
-        this.#waiting.delete(approval.id)
         resolve(how)
+        return this.#waiting.delete(approval.id)
       }
       this.#waiting.set(approval.id, { approval, words, asks, settle, isTaken: false })
       onRequested(approval)
@@ -100,7 +101,7 @@ export class ApprovalDesk {
    * Answers. Nobody else can answer meanwhile.
    * @param first is done before; when it fails, the command waits on
    * @returns what `first` returns
-   * @throws LoopatError `approval_not_found`, what `first` throws
+   * @throws LoopatError `approval_not_found`, also when the wait ended while `first` was done; what `first` throws
    */
   async answer<T>(
     id: string,
@@ -108,18 +109,23 @@ export class ApprovalDesk {
     first: (waiting: WaitingCommand) => Promise<T>,
   ): Promise<{ readonly approval: ApprovalInfo; readonly result: T }> {
     const found = this.#waiting.get(id)
-    if (found === undefined || found.isTaken) {
-      throw new LoopatError('approval_not_found', `no command waits for the approval ${id}`, {
-        next: 'It was settled, or its caller is gone. Run: loopctl host pending',
-      })
-    }
+    if (found === undefined || found.isTaken) throw notFound(id)
     found.isTaken = true
     try {
       const result = await first(found)
-      found.settle(outcome)
+      if (!found.settle(outcome)) throw notFound(id, result !== undefined)
       return { approval: found.approval, result }
     } finally {
       found.isTaken = false
     }
   }
+}
+
+/** @param isGranted whether a grant was added before that was found out */
+function notFound(id: string, isGranted = false): LoopatError {
+  return new LoopatError('approval_not_found', `no command waits for the approval ${id}`, {
+    next: isGranted
+      ? 'It was settled meanwhile, or its caller is gone. The grant was added all the same. Run: loopctl host list'
+      : 'It was settled, or its caller is gone. Run: loopctl host pending',
+  })
 }

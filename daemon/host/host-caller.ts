@@ -20,7 +20,8 @@ export class HostCaller {
   readonly gone: AbortSignal
   readonly #over = new AbortController()
   readonly #socket: Socket
-  readonly #early: Buffer[] = []
+  /** Made when the first byte comes early. */
+  #early: Buffer | undefined
   #earlyBytes = 0
   #isHandedOver = false
 
@@ -97,13 +98,18 @@ export class HostCaller {
     this.#socket.removeAllListeners('data')
     this.#socket.removeAllListeners('end')
     this.#socket.pause()
-    return { socket: this.#socket, head: Buffer.concat(this.#early.splice(0)) }
+    const head = this.#early?.subarray(0, this.#earlyBytes) ?? Buffer.alloc(0)
+    this.#early = undefined
+    return { socket: this.#socket, head }
   }
 
+  /** Each byte is copied: a caller that sends them one by one costs no more than others. */
   #keep(bytes: Buffer): void {
-    this.#early.push(bytes)
-    this.#earlyBytes += bytes.length
-    if (this.#earlyBytes > MAX_EARLY_BYTES) this.#socket.destroy()
+    if (bytes.length === 0) return
+    this.#early ??= Buffer.allocUnsafeSlow(MAX_EARLY_BYTES)
+    const taken = bytes.copy(this.#early, this.#earlyBytes)
+    this.#earlyBytes += taken
+    if (taken < bytes.length) this.#socket.destroy()
   }
 }
 

@@ -221,11 +221,15 @@ export class HostService implements AsyncDisposable {
     outcome: 'approved' | 'denied',
     always: HostDecision | undefined,
   ): Promise<ResultOf<'host/approve'>> {
-    const { approval, result: grant } = await this.#desk.answer(id, outcome, async (waiting) =>
-      always === undefined ? undefined : await this.#book.add(waiting.approval.loop, draftOf(waiting, always)),
-    )
-    if (grant !== undefined) await this.#gates.refreshAll()
-    return { approval, grant: grant === undefined ? null : grantInfo(grant) }
+    try {
+      const { approval, result: grant } = await this.#desk.answer(id, outcome, async (waiting) =>
+        always === undefined ? undefined : await this.#book.add(waiting.approval.loop, draftOf(waiting, always)),
+      )
+      return { approval, grant: grant === undefined ? null : grantInfo(grant) }
+    } finally {
+      // A grant that was added counts, even when the command does not wait any more.
+      if (always !== undefined) await this.#gates.refreshAll()
+    }
   }
 
   async #scope(ref: string | undefined, signal: AbortSignal): Promise<GrantScope> {

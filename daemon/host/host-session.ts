@@ -4,7 +4,7 @@ import type { RawStream } from '../lib/raw-stream.ts'
 import { type HostProcess, toStartError } from './host-process.ts'
 import { type EndReason, HOST_EXIT, type HostCommand, type HostRunEnd, SPEAKER } from './host-run.ts'
 import { OutputPump } from './output-pump.ts'
-import { killAll, sessionLives, signalGroup, signalSession, traceOf } from './process-session.ts'
+import { type CommandTrace, killAll, sessionLives, signalGroup, signalSession, traceOf } from './process-session.ts'
 
 /** Milliseconds between TERM and KILL, and between two looks whether KILL is needed. */
 const GRACE = { ms: 2000, lookMs: 50 } as const
@@ -23,8 +23,8 @@ export interface HostSessionOptions {
   readonly stream: RawStream<ExecControl>
   readonly command: HostCommand
   readonly start: StartCommand
-  /** The command runs, as the leader of its session. */
-  readonly onBegan: (pid: number) => void
+  /** The command runs, as the leader of its session; undefined when it has ended, and the number may be another's. */
+  readonly onBegan: (pid: number | undefined) => void
 }
 
 /**
@@ -66,7 +66,7 @@ export class HostSession {
   /** Kills the command at once. Resolves when nothing is left of it. */
   async kill(): Promise<void> {
     this.#graceMs = 0
-    if (this.#process !== undefined && !this.#over) await killAll(traceOf(this.#process.pid, this.#options.command.env))
+    if (this.#process !== undefined && !this.#over) await killAll(this.#trace(this.#process.pid))
     this.#force('stopped')
     await this.#ending
   }
@@ -76,8 +76,6 @@ export class HostSession {
     const timer = setTimeout(() => this.#force('time'), Math.min(command.maxMs, MAX_TIMER_MS))
     const code = await this.#command().catch((error: unknown) => this.#explain(error))
     if (this.#reason !== null) this.#late.abort()
-    // Who was told to end by its caller leaves nothing behind either.
-    if (this.#interrupted && this.#process !== undefined) this.#ending ??= this.#endAll(this.#process.pid)
     this.#over = true
     const told = this.#conclude(code)
     await stream.close({ type: 'exit', code: told })
@@ -93,7 +91,10 @@ export class HostSession {
     this.#process = process
     onBegan(process.pid)
     void process.exited.then(() => {
+      // Who was told to end by its caller leaves nothing behind either; at this moment the session is surely its own.
+      if (this.#interrupted) this.#ending ??= this.#endAll(process.pid)
       this.#exited = true
+      onBegan(undefined)
     })
     if (this.#reason !== null) this.#ending = this.#endAll(process.pid)
     await stream.say({ type: 'started' })
@@ -143,12 +144,15 @@ export class HostSession {
 
   /** Waits for the rest of the output: some time when something holds it open, but always while the caller is behind. */
   async #drain(): Promise<void> {
+    const { stdout } = this.#options.stream
     const all = Promise.all(this.#pumps.map(({ ended }) => ended)).then(() => true)
     for (let idleMs = 0; idleMs < LATE.ms; ) {
       if (await Promise.race([all, sleep(LATE.lookMs, false)])) break
       if (this.#pumps.every(({ waits }) => waits)) idleMs += LATE.lookMs
+      if (this.#reason === null) continue
       // Nobody is behind for ever whose command was ended.
-      if (this.#reason !== null) this.#late.abort()
+      if (stdout.destroyed) break
+      this.#late.abort()
     }
     for (const pump of this.#pumps) pump.giveUp()
   }
@@ -161,15 +165,21 @@ export class HostSession {
     // Who is gone when the command has ended by itself does not end what that left behind.
     if (this.#reason !== null || (this.#exited && reason === 'caller')) return
     this.#reason = reason
-    if (this.#process !== undefined) this.#ending = this.#endAll(this.#process.pid)
+    if (this.#process !== undefined) this.#ending ??= this.#endAll(this.#process.pid)
+  }
+
+  /** Where to find what there is of the command. Once it has ended, another one's session may have its number. */
+  #trace(pid: number): CommandTrace {
+    return traceOf(this.#exited ? undefined : pid, this.#options.command.env)
   }
 
   /** Never rejects: what can be reached without looking around is always killed. */
   async #endAll(pid: number): Promise<void> {
     try {
-      await this.#endTree(pid)
+      if (this.#exited) await killAll(this.#trace(pid))
+      else await this.#endTree(pid)
     } catch {
-      signalGroup(pid, 'SIGKILL')
+      if (!this.#exited) signalGroup(pid, 'SIGKILL')
     }
   }
 
@@ -178,7 +188,10 @@ export class HostSession {
     const deadline = performance.now() + this.#graceMs
     // What stands still does not see the one before it goes on.
     for (const signal of ['SIGTERM', 'SIGCONT'] as const) if (this.#graceMs > 0) await signalSession(pid, signal)
-    while (performance.now() < deadline && this.#graceMs > 0 && (await sessionLives(pid))) await sleep(GRACE.lookMs)
+    for (; performance.now() < deadline && this.#graceMs > 0; await sleep(GRACE.lookMs)) {
+      // From now on, another session may get the number.
+      if (!(await sessionLives(pid))) return await killAll(traceOf(undefined, env))
+    }
     await killAll(traceOf(pid, env))
   }
 

@@ -28,6 +28,8 @@ export class OutputPump {
     from.on('error', this.#finish)
     to.on('drain', () => from.resume())
     to.once('close', () => this.giveUp())
+    // It tells of that only once.
+    if (to.destroyed) this.giveUp()
   }
 
   /** Whether it is the program that has nothing to say, not the caller who does not listen. */

@@ -52,6 +52,8 @@ class PtyCommand implements HostProcess {
   readonly #otherSide: number
   readonly #lastWord = Buffer.from(Array.from({ length: LAST_WORD_DIGITS }, () => randomInt(10)).join(''))
   #over = false
+  /** The output was ended; who is left on the terminal may go on writing. */
+  #shown = false
   /** The part of the last word that still is to be written; all of it before the command has ended. */
   #unsaid = this.#lastWord
   /** Output that may be the beginning of the last word. */
@@ -105,7 +107,7 @@ class PtyCommand implements HostProcess {
   }
 
   #show(data: Buffer): void {
-    if (this.stdout.readableEnded || this.stdout.destroyed) return
+    if (this.#shown || this.stdout.destroyed) return
     const bytes = this.#over ? this.#beforeLastWord(data) : data
     if (bytes.length > 0 && !this.stdout.push(bytes)) this.#pty.pause()
   }
@@ -117,6 +119,7 @@ class PtyCommand implements HostProcess {
     if (end >= 0) {
       if (end > 0) this.stdout.push(all.subarray(0, end))
       this.stdout.push(null)
+      this.#shown = true
       return Buffer.alloc(0)
     }
     const sure = Math.max(0, all.length - this.#lastWord.length + 1)

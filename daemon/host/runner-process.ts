@@ -26,6 +26,7 @@ interface Entry {
   readonly command: HostCommand
   readonly ended: Deferred<HostRunEnd>
   readonly onBegan: () => void
+  /** Of its first process, while that runs. */
   pid: number | undefined
 }
 
@@ -102,7 +103,7 @@ export class RunnerProcess {
     if (entry === undefined) return
     if (message.type === 'began') {
       entry.pid = message.pid
-      entry.onBegan()
+      if (message.pid !== undefined) entry.onBegan()
     } else {
       this.#entries.delete(message.id)
       entry.ended.resolve(message.end)

@@ -43,7 +43,7 @@ export class RawStream<Message> {
   /** Resolves when the connection is over. Never rejects. */
   readonly closed: Promise<void>
   readonly #socket: Socket
-  readonly #decoder = new FrameDecoder()
+  readonly #decoder = new FrameDecoder(MAX_CONTROL_BYTES)
   readonly #input: StreamInput
   readonly #check: CheckControl<Message>
   readonly #listeners = new Set<(message: Message) => void>()
@@ -213,7 +213,6 @@ export class RawStream<Message> {
 
 /** @throws RangeError when it cannot be a control message */
 function parseControl(payload: Buffer): unknown {
-  if (payload.length > MAX_CONTROL_BYTES) throw new RangeError('a control message is too large')
   try {
     return JSON.parse(payload.toString('utf8'))
   } catch (error) {

@@ -1,5 +1,8 @@
 import { Readable } from 'node:stream'
 
+/** Pieces that wait are put together up to this many bytes. */
+const BLOCK_BYTES = 16_384
+
 /** What is told while input is consumed. */
 export interface StreamInputOptions {
   /** Bytes that may be held; with more, {@link StreamInput.take} asks to be given no more. */
@@ -17,7 +20,10 @@ export interface StreamInputOptions {
 export class StreamInput {
   readonly stream: Readable
   readonly #options: StreamInputOptions
+  /** Any two that follow each other are more than a block, so there are few, however small the pieces come. */
   readonly #held: Buffer[] = []
+  /** Where the last one held is put together. */
+  #block: Buffer | undefined
   #heldBytes = 0
   #wanted = false
   #ended = false
@@ -43,7 +49,7 @@ export class StreamInput {
 
   /** Takes bytes, always. @returns false when no more should be given until there is room */
   take(bytes: Buffer): boolean {
-    this.#held.push(bytes)
+    this.#hold(bytes)
     this.#heldBytes += bytes.length
     this.#passOn()
     return this.#heldBytes <= this.#options.maxHeldBytes
@@ -53,6 +59,22 @@ export class StreamInput {
   end(): void {
     this.#ended = true
     this.#passOn()
+  }
+
+  #hold(bytes: Buffer): void {
+    const last = this.#held.at(-1)
+    const length = (last?.length ?? 0) + bytes.length
+    if (last === undefined || length > BLOCK_BYTES) {
+      this.#held.push(bytes)
+      this.#block = undefined
+      return
+    }
+    if (this.#block === undefined) {
+      this.#block = Buffer.allocUnsafeSlow(BLOCK_BYTES)
+      last.copy(this.#block)
+    }
+    bytes.copy(this.#block, last.length)
+    this.#held.splice(-1, 1, this.#block.subarray(0, length))
   }
 
   #passOn(): void {

@@ -87,6 +87,25 @@ describe('frames', () => {
     expect(() => decoder.push(frameHeader(CHANNEL.stdout, MAX_FRAME_BYTES + 1))).toThrow(RangeError)
   })
 
+  it('should be refused when a control message is too large, before it has come', () => {
+    const decoder = new FrameDecoder(10)
+    expect(decoder.push(encodeFrame(CHANNEL.control, Buffer.alloc(10)))).toHaveLength(1)
+    expect(decoder.push(encodeFrame(CHANNEL.stdout, Buffer.alloc(11)))).toHaveLength(1)
+    expect(() => decoder.push(frameHeader(CHANNEL.control, 11))).toThrow(RangeError)
+  })
+
+  it('should keep a copy of what is incomplete, not what it came in', () => {
+    const decoder = new FrameDecoder()
+    const bytes = encodeFrame(CHANNEL.control, Buffer.from('message'))
+    const pieces = Array.from(bytes, (byte) => Buffer.from([byte]))
+    const frames = pieces.flatMap((piece) => {
+      const found = decoder.push(piece)
+      piece.fill(0)
+      return found
+    })
+    expect(frames.map(({ payload }) => payload.toString())).toEqual(['message'])
+  })
+
   it.each([4, 100, 255])('should be refused on the unknown channel %i', (channel) => {
     expect(() => new FrameDecoder().push(Buffer.from([channel, 0, 0, 0, 0]))).toThrow(RangeError)
   })

@@ -144,6 +144,27 @@ describe('ApprovalDesk', () => {
     expect(await one.outcome).toBe('denied')
   })
 
+  it.each(['expired', 'gone'] as const)('should tell who answers that it was %s meanwhile', async (how) => {
+    for (const [stored, next] of [
+      ['a grant', /The grant was added all the same/],
+      [undefined, /^It was settled, or its caller is gone\. Run:/],
+    ] as const) {
+      const { clock, desk, told, ask } = open()
+      const caller = new AbortController()
+      const one = ask(request(), caller.signal)
+      const first = deferred<string | undefined>()
+      const answer = desk.answer(one.approval.id, 'approved', () => first.promise)
+      if (how === 'gone') caller.abort()
+      else clock.advance(WAIT_MS)
+      expect(await one.outcome).toBe(how)
+      first.resolve(stored)
+      await expect(answer).rejects.toEqual(
+        expect.objectContaining({ code: 'approval_not_found', next: expect.stringMatching(next) }),
+      )
+      expect(told.at(-1)).toEqual([one.approval.id, how])
+    }
+  })
+
   it('should list by loop, and hold a bounded number of each', async () => {
     const { desk, ask } = open()
     const other = ask(request('x', 'b'))

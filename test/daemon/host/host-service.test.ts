@@ -381,6 +381,23 @@ describe('an approval', () => {
     expect(house.told).toEqual(['a asks', 'a expired'])
   })
 
+  it('should count for always, though the command does not wait any more', async () => {
+    const house = await granted('ask')
+    house.call('tool')
+    await house.approve({ approval: (await asked(house)).id })
+    await ran(house)
+    house.call('tool')
+    const { id } = await asked(house)
+    const denied = house.deny({ approval: id, always: true })
+    house.clock.advance(60_000)
+    await expect(denied).rejects.toMatchObject({
+      code: 'approval_not_found',
+      next: expect.stringContaining('The grant was added all the same'),
+    })
+    expect((await house.list({ loop: 'a' })).grants.map(({ pattern }) => pattern)).toEqual(['tool', 'tool *'])
+    expect(await house.runner.runs[0]?.ended).toMatchObject({ reason: 'stopped' })
+  })
+
   it.each(['caller', 'grant', 'loop'])('should end when its %s is gone', async (what) => {
     const house = await granted('ask')
     const caller = house.call('tool')
