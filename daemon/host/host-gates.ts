@@ -32,6 +32,8 @@ export class HostGates {
   readonly #gates = new Map<string, LoopGate>()
   /** Loops that run, or are about to. */
   readonly #up = new Set<string>()
+  /** Of those, the ones that have not been seen to run yet. */
+  readonly #starting = new Set<string>()
   readonly #mutex = new KeyedMutex()
   readonly #background = new Set<Promise<void>>()
   #isClosed = false
@@ -46,16 +48,21 @@ export class HostGates {
    */
   async prepare(id: string): Promise<void> {
     this.#up.add(id)
+    this.#starting.add(id)
     await this.#mutex.run(id, async () => {
       if (!this.#isClosed) await this.#arrange(id)
     })
   }
 
-  /** A container began or ceased to run. Returns at once. */
+  /**
+   * What is known of a container: it runs, or does not. That one which is about to start does not yet changes nothing: its
+   * callers would find the way closed until it is noticed that it does. Returns at once.
+   */
   container(id: string, isRunning: boolean): void {
-    if (this.#isClosed || this.#up.has(id) === isRunning) return
+    if (isRunning) this.#starting.delete(id)
+    if (this.#isClosed || (this.#up.has(id) === isRunning && !this.#starting.has(id))) return
     if (isRunning) this.#up.add(id)
-    else this.#up.delete(id)
+    else if (!this.#starting.has(id)) this.#up.delete(id)
     this.#inBackground(id, () => this.refresh(id))
   }
 
@@ -99,7 +106,11 @@ export class HostGates {
   async #arrange(id: string): Promise<void> {
     const { loops, book, arrange, declared } = this.#options
     const loop = await loops.named(id)
-    if (loop === undefined) return await this.#drop(id)
+    if (loop === undefined) {
+      this.#starting.delete(id)
+      this.#up.delete(id)
+      return await this.#drop(id)
+    }
     const grants = await book.of(loop)
     const names = grants.filter(mayRun).map(({ wanted }) => nameOf(wanted.command))
     // First of all, and whatever fails behind it, what was taken back ends.

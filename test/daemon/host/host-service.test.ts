@@ -75,6 +75,32 @@ describe('a loop without a grant', () => {
   })
 })
 
+describe('a loop that is about to start', () => {
+  it('should keep its socket, whatever is seen of its container before it runs', async () => {
+    const house = await granted()
+    house.service.container('aa', false)
+    await until(() => expect(existsSync(house.socket())).toBe(false))
+    await house.service.prepare('aa')
+    // The container before it, and the new one that was made.
+    house.service.container('aa', false)
+    house.service.container('aa', false)
+    await house.service.prepare('bb')
+    expect(existsSync(house.socket())).toBe(true)
+    house.service.container('aa', true)
+    house.service.container('aa', false)
+    await until(() => expect(existsSync(house.socket())).toBe(false))
+  })
+
+  it('should have none when it was removed before it ran', async () => {
+    const house = await granted()
+    house.service.container('aa', false)
+    await house.service.prepare('aa')
+    house.loops = house.loops.filter(({ id }) => id !== 'aa')
+    house.service.container('aa', false)
+    await until(() => expect(existsSync(house.socket())).toBe(false))
+  })
+})
+
 describe('a command', () => {
   it('should run as it was called, in its directory, with what it may know', async () => {
     const house = await granted()
