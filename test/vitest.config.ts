@@ -16,7 +16,7 @@ const host = [
   'test/client/{bin/loopctl,cli/completion,cli/log-file,cli/command/daemon,spawn-daemon}.test.ts',
   'test/contract/fake.test.ts',
   'test/daemon/engine/podman/{api,event,process-group,silence}.test.ts',
-  'test/daemon/exec/{exec-service,job-program,job-watch}.test.ts',
+  'test/daemon/exec/{agent-text,exec-service,job-program,job-service,job-watch}.test.ts',
   'test/daemon/git/**/*.test.ts',
   'test/daemon/host/{forwarder,host-service,runner-*}.test.ts',
   'test/daemon/lock.test.ts',

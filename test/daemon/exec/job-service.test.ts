@@ -1,12 +1,11 @@
-import { type ChildProcess, spawn } from 'node:child_process'
-import { once } from 'node:events'
-import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
+import type { ChildProcess } from 'node:child_process'
+import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { Readable, Writable } from 'node:stream'
 import { jobLogs, jobStart } from '@loopatd/protocol'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
-import type { ContainerDetails, EngineExec } from '../../../daemon/engine/engine.ts'
+import type { EngineExec } from '../../../daemon/engine/engine.ts'
 import { CommandMarks } from '../../../daemon/exec/agent-session.ts'
 import { CommandRunner } from '../../../daemon/exec/command-runner.ts'
 import type { JobRecord } from '../../../daemon/exec/job-record.ts'
@@ -17,21 +16,7 @@ import { type Clock, systemClock } from '../../../daemon/lib/clock.ts'
 import { deferred } from '../../../daemon/lib/deferred.ts'
 import { noProgress } from '../../../daemon/lib/progress.ts'
 import { type LogLine, memoryLog, never, until } from '../loop/kit.ts'
-import { jobRecord } from './job-kit.ts'
-
-const RUNNING: ContainerDetails = {
-  id: 'cid',
-  name: 'c',
-  labels: {},
-  status: 'running',
-  imageId: 'i',
-  startedAt: '2025-12-31T00:00:00Z',
-  finishedAt: undefined,
-  exitCode: undefined,
-  // No process has this pid: what is in the container is not found.
-  pid: 2 ** 30,
-  address: undefined,
-}
+import { jobRecord, RUNNING, startLeader } from './job-kit.ts'
 
 /** The first process of a job's session is a process of this host, and its directory is written by the test. */
 describe('JobService', () => {
@@ -54,12 +39,9 @@ describe('JobService', () => {
 
   beforeEach(async () => {
     directory = await mkdtemp(join(tmpdir(), 'loopat-jobs-'))
-    leader = spawn('sleep', ['1000'], { stdio: 'ignore' })
-    await once(leader, 'spawn')
-    const pid = leader.pid ?? 0
-    const startTicks = (await readFile(`/proc/${pid}/stat`, 'utf8')).split(' ')[21] ?? ''
-    const bootId = (await readFile('/proc/sys/kernel/random/boot_id', 'utf8')).trim()
-    record = jobRecord({ process: { pid, startTicks, bootId } })
+    const started = await startLeader()
+    leader = started.leader
+    record = jobRecord({ process: started.process })
     leases = new LeaseRegister(systemClock)
     lines = []
     changes = []

@@ -1,8 +1,7 @@
 import { describe, expect, it } from 'vitest'
-import type { ContainerDetails } from '../../../daemon/engine/engine.ts'
 import type { JobSight } from '../../../daemon/exec/job-room.ts'
 import { EXIT_GRACE_MS, isDrained, isRunOver, type JobFacts, judge } from '../../../daemon/exec/job-state.ts'
-import { jobRecord } from './job-kit.ts'
+import { jobRecord, RUNNING } from './job-kit.ts'
 
 const now = new Date('2026-01-02T00:00:00.000Z')
 const at = new Date('2026-01-01T12:00:00.000Z')
@@ -55,30 +54,17 @@ describe('what became of a job', () => {
 })
 
 describe('the run of a container', () => {
-  const container: ContainerDetails = {
-    id: 'cid',
-    name: 'c',
-    labels: {},
-    status: 'running',
-    imageId: 'i',
-    startedAt: '2025-12-31T00:00:00Z',
-    finishedAt: undefined,
-    exitCode: undefined,
-    pid: 1,
-    address: undefined,
-  }
-
   it('should go on while the same container runs since the same time', () => {
-    expect(isRunOver(jobRecord(), container)).toBe(false)
-    expect(isRunOver(jobRecord(), { ...container, status: 'stopping' })).toBe(false)
-    expect(isRunOver(jobRecord({ container: { name: 'c' } }), container)).toBe(false)
+    expect(isRunOver(jobRecord(), RUNNING)).toBe(false)
+    expect(isRunOver(jobRecord(), { ...RUNNING, status: 'stopping' })).toBe(false)
+    expect(isRunOver(jobRecord({ container: { name: 'c' } }), RUNNING)).toBe(false)
   })
 
   it.each([
     ['gone', undefined],
-    ['stopped', { ...container, status: 'exited' }],
-    ['started again', { ...container, startedAt: '2026-01-01T00:00:00Z' }],
-    ['made anew', { ...container, id: 'other' }],
+    ['stopped', { ...RUNNING, status: 'exited' }],
+    ['started again', { ...RUNNING, startedAt: '2026-01-01T00:00:00Z' }],
+    ['made anew', { ...RUNNING, id: 'other' }],
   ] as const)('should be over when it is %s', (_how, later) => {
     expect(isRunOver(jobRecord(), later)).toBe(true)
   })
