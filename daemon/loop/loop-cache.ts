@@ -13,6 +13,8 @@ const PING_MS = 1_000
 const FIRST_SYNC_MS = 3_000
 /** Longest wait of a reader for a later listing, in milliseconds. */
 const SYNC_WAIT_MS = 2_000
+/** Longest wait of a reader for a look at one container that is under way: it may have been lost. */
+const LOOK_WAIT_MS = 1_000
 /** Pause before everything is read anew after that failed, in milliseconds. */
 const RETRY_MS = 5_000
 /** Containers inspected at once when everything is read anew. */
@@ -118,8 +120,8 @@ export class LoopCache {
   async current(loopId: string, signal: AbortSignal): Promise<ContainerDetails | undefined> {
     if (await this.trusted(signal)) {
       const refresh = this.#refreshes.get(loopId)
-      if (refresh !== undefined) await abortable(refresh.done, signal)
-      if (this.#isTrusted()) return this.peek(loopId)
+      const isKnown = refresh === undefined || (await abortable(this.#isSoon(refresh.done), signal))
+      if (isKnown && this.#isTrusted()) return this.peek(loopId)
     }
     return await this.inspect(loopId, signal)
   }
@@ -250,6 +252,20 @@ export class LoopCache {
       this.#isRetrying = false
       if (this.#connected && !this.#synced) void this.#sync()
     })
+  }
+
+  /** Reports whether something is done before a reader has waited for long. */
+  async #isSoon(done: Promise<void>): Promise<boolean> {
+    const waiting = new AbortController()
+    const late = this.#options.clock.sleep(LOOK_WAIT_MS, waiting.signal).then(
+      () => false,
+      () => true,
+    )
+    try {
+      return await Promise.race([done.then(() => true), late])
+    } finally {
+      waiting.abort()
+    }
   }
 
   /** Looks at one container; events that come meanwhile lead to one more look. */

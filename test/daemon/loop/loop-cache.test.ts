@@ -208,6 +208,28 @@ describe('LoopCache', () => {
     expect(await cache.current(ID, never)).toMatchObject({ status: 'created' })
   })
 
+  it('should ask by itself when a look that is under way takes long, as one that was lost', async () => {
+    cache.open()
+    await cache.trusted()
+    const hold = engine.faults.hold('container.inspect')
+    await make()
+    await hold.reached
+    let isOver = false
+    const asking = cache.current(ID, never).then((found) => {
+      isOver = true
+      return found
+    })
+    await until(() => clock.sleeping > 1)
+    calls()
+    clock.advance(999)
+    await new Promise((resolve) => setTimeout(resolve, 20))
+    expect([calls(), isOver]).toEqual([[], false])
+    clock.advance(1)
+    await until(() => calls().includes(`container.inspect ${NAME}`))
+    hold.release()
+    expect(await asking).toMatchObject({ status: 'created' })
+  })
+
   it('should keep readers waiting for the first listing, but not for ever', async () => {
     engine.faults.setDown('not there yet')
     engine.disconnect()
