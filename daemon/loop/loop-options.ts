@@ -109,8 +109,11 @@ export interface StartAdmission {
     },
     signal: AbortSignal,
   ): Promise<Disposable>
-  /** A person waits now for the start of a loop that waits already. */
-  promote(id: string): void
+  /**
+   * A person waits now for the start of a loop, whether it waits already or will.
+   * @returns to be disposed when the person does not any more
+   */
+  promote(id: string): Disposable
 }
 
 /** What the loop service is made of. */

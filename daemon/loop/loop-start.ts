@@ -39,7 +39,7 @@ export interface StartRequest {
 /** Makes sure that a loop runs. Those who want the same at the same time share one start and its progress. */
 export async function startLoop(context: LoopContext, request: StartRequest): Promise<StartOutcome> {
   const { id, mode, cause, isInteractive = false, onProgress, signal } = request
-  if (isInteractive) context.admission?.promote(id)
+  using _person = isInteractive ? context.admission?.promote(id) : undefined
   const joined = mode === 'use' && context.starts.isRunning(keyOf(id, 'start')) ? 'start' : mode
   const start = (report: OnProgress, shared: AbortSignal) => {
     const common = { id, mode, cause, isInteractive, onProgress: report, signal: shared }

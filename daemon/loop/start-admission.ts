@@ -21,6 +21,8 @@ export interface GatedAdmissionOptions {
 export class GatedAdmission implements StartAdmission {
   readonly #gate: StartGate
   readonly #makeRoom: GatedAdmissionOptions['makeRoom']
+  /** How many persons wait, by loop. */
+  readonly #persons = new Map<string, number>()
 
   constructor({ places, makeRoom }: GatedAdmissionOptions) {
     this.#gate = new StartGate(places)
@@ -31,7 +33,8 @@ export class GatedAdmission implements StartAdmission {
     { id, name, isInteractive, onProgress }: Parameters<StartAdmission['enter']>[0],
     signal: AbortSignal,
   ): Promise<Disposable> {
-    const place = await this.#gate.enter({ key: id, isInteractive, onProgress }, signal)
+    const isWaitedFor = isInteractive || this.#persons.has(id)
+    const place = await this.#gate.enter({ key: id, isInteractive: isWaitedFor, onProgress }, signal)
     try {
       const room = await this.#makeRoom({ id, name }, onProgress, signal)
       return {
@@ -46,7 +49,15 @@ export class GatedAdmission implements StartAdmission {
     }
   }
 
-  promote(id: string): void {
+  promote(id: string): Disposable {
+    this.#count(id, 1)
     this.#gate.promote(id)
+    return { [Symbol.dispose]: () => this.#count(id, -1) }
+  }
+
+  #count(id: string, change: 1 | -1): void {
+    const count = (this.#persons.get(id) ?? 0) + change
+    if (count > 0) this.#persons.set(id, count)
+    else this.#persons.delete(id)
   }
 }

@@ -132,4 +132,20 @@ describe('many starts at once', () => {
     await Promise.all(starts)
     expect(await created(shop)).toEqual(['a', 'c', 'b'])
   })
+
+  it('should come sooner when a person joins before it is in the queue', async () => {
+    const { shop } = await open(100, { places: 1 })
+    await using _ = shop
+    for (const name of ['a', 'b', 'c']) await shop.create({ name, start: false })
+    const start = (loop: string, interactive = false) => shop.service.start({ loop, interactive }, noProgress, never)
+    const hold = shop.engine.faults.hold('container.create')
+    const starts = [start('a')]
+    await hold.reached
+    starts.push(start('b'), start('c'), start('c', true))
+    await until(() => shop.changes.filter(({ loop }) => loop.state === 'starting').length === 3)
+    for (let turns = 0; turns < 10; turns += 1) await turn()
+    hold.release()
+    await Promise.all(starts)
+    expect(await created(shop)).toEqual(['a', 'c', 'b'])
+  })
 })
