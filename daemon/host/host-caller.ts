@@ -44,11 +44,12 @@ export class HostCaller {
   async request(): Promise<HostRequest> {
     const reader = new RequestReader()
     const { payload, head } = await new Promise<{ payload: Buffer; head: Buffer }>((resolve, reject) => {
-      const refuse = (why: string) => reject(new HostRefusal(`this is no request: ${why}`, { code: CODE.unavailable }))
+      const refuse = (why: string): void => {
+        settle()
+        reject(new HostRefusal(`this is no request: ${why}`, { code: CODE.unavailable }))
+      }
       const timer = setTimeout(() => refuse(`it is not whole after ${REQUEST_MS / 1000} s`), REQUEST_MS)
       const onGone = () => refuse('the caller went away in the middle of it')
-      if (this.gone.aborted) onGone()
-      this.gone.addEventListener('abort', onGone, { once: true })
       const settle = (): void => {
         clearTimeout(timer)
         this.gone.removeEventListener('abort', onGone)
@@ -61,11 +62,15 @@ export class HostCaller {
           settle()
           resolve(found)
         } catch (error) {
-          settle()
           if (!(error instanceof RangeError)) throw error
           refuse(error.message)
         }
       }
+      if (this.gone.aborted) {
+        onGone()
+        return
+      }
+      this.gone.addEventListener('abort', onGone, { once: true })
       this.#socket.on('data', take)
     })
     this.#keep(head)

@@ -1,5 +1,5 @@
 import { Socket } from 'node:net'
-import { describe, expect, it } from 'vitest'
+import { describe, expect, it, vi } from 'vitest'
 import { HostCaller } from '../../../daemon/host/host-caller.ts'
 import { requestFrame } from './kit.ts'
 
@@ -36,5 +36,22 @@ describe('HostCaller', () => {
     expect(socket.destroyed).toBe(false)
     socket.emit('data', Buffer.alloc(1))
     expect(socket.destroyed).toBe(true)
+  })
+
+  it.each([
+    ['went away in the middle of it', (socket: Socket) => void socket.emit('end')],
+    ['is not whole after 10 s', () => void vi.advanceTimersByTime(10_000)],
+  ])('should keep nothing of a request that %s', async (why, happen) => {
+    vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] })
+    try {
+      const socket = new Socket()
+      const request = new HostCaller(socket).request()
+      socket.emit('data', requestFrame({ argv: ['x'] }).subarray(0, 9))
+      happen(socket)
+      await expect(request).rejects.toThrow(why)
+      expect([vi.getTimerCount(), socket.listenerCount('data')]).toEqual([0, 0])
+    } finally {
+      vi.useRealTimers()
+    }
   })
 })
