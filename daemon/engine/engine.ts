@@ -201,6 +201,8 @@ export interface EngineExec {
    * their end. A rejection that nobody listens for is not reported.
    */
   readonly exit: Promise<ExecExit>
+  /** Resolves when the command has ended, though its output may not be handed over yet; where that is known. */
+  readonly ended?: Promise<void>
   /** Changes the terminal's size; does nothing without a terminal or after the end. */
   resize(size: TerminalSize): Promise<void>
   /**

@@ -33,6 +33,7 @@ export class AgentExec implements EngineExec {
   readonly stdout: AgentOutput
   readonly stderr: AgentOutput
   readonly exit: Promise<ExecExit>
+  readonly ended: Promise<void>
   /** Resolves when the command runs; false when it never will, and has not. */
   readonly started: Promise<boolean>
   readonly #parts: AgentExecParts
@@ -57,6 +58,7 @@ export class AgentExec implements EngineExec {
       if (pid !== undefined) setTimeout(() => this.#listen(), LISTEN_MS)
       return pid !== undefined
     })
+    this.ended = run.ended.then(() => undefined)
     this.exit = this.#readExit()
     // An owner that looks at the output alone must not be punished for a lost connection.
     this.exit.catch(() => undefined)

@@ -11,6 +11,8 @@ import { ShellExec } from './exec-shell.ts'
 
 /** Milliseconds between TERM and KILL when a command is ended, and again until it is given up. */
 const KILL_GRACE_MS = 2_000
+/** Milliseconds in which the last words of a command that was ended must have been taken. */
+const LAST_WORDS_MS = 100
 
 /** What is to be run in a loop. */
 export interface CommandRequest extends Pick<ExecSpec, 'command' | 'tty' | 'user'> {
@@ -100,15 +102,12 @@ export class CommandRunner {
   /** Waits until a command has ended, and all that it has started, for a while. */
   async #isGone({ exec, session }: Pick<StartedCommand, 'exec' | 'session'>): Promise<boolean> {
     const { clock } = this.#options
-    const over = exec.exit.then(
-      () => undefined,
-      () => undefined,
-    )
+    const over = this.#isOver(exec)
     const from = clock.monotonicMs()
     for (let pauseMs = 20; clock.monotonicMs() - from < KILL_GRACE_MS; pauseMs *= 2) {
       const rest = KILL_GRACE_MS - (clock.monotonicMs() - from)
       const pause = new AbortController()
-      const isOver = await Promise.race([over.then(() => true), clock.sleep(rest, pause.signal).then(isFalse, isFalse)])
+      const isOver = await Promise.race([over, clock.sleep(rest, pause.signal).then(isFalse, isFalse)])
       pause.abort()
       if (!isOver) return false
       const left = session()
@@ -116,6 +115,14 @@ export class CommandRunner {
       await clock.sleep(Math.min(pauseMs, rest))
     }
     return false
+  }
+
+  /** A client that does not read holds back the exit of a command, but not its end. Never rejects. */
+  async #isOver({ exit, ended }: EngineExec): Promise<true> {
+    const over = exit.then(isTrue, isTrue)
+    if (ended === undefined) return await over
+    await Promise.race([over, ended])
+    return await Promise.race([over, this.#options.clock.sleep(LAST_WORDS_MS).then(isTrue)])
   }
 
   /** @returns undefined when it is the engine's turn: for other users, terminals, and where no agent answers */
@@ -140,12 +147,16 @@ export class CommandRunner {
 }
 
 async function hasEnded({ exit }: EngineExec): Promise<boolean> {
-  const ended = exit.then(() => true, isFalse)
+  const ended = exit.then(isTrue, isFalse)
   return await Promise.race([ended, setImmediate(false)])
 }
 
-function isFalse(): boolean {
+function isFalse(): false {
   return false
+}
+
+function isTrue(): true {
+  return true
 }
 
 function execSpec(use: LoopUse, { command, cwd, env, user, tty, stdin }: CommandRequest): ExecSpec {
