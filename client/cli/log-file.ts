@@ -1,6 +1,6 @@
 import { type FileHandle, open } from 'node:fs/promises'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { LoopatError } from '@loopatd/protocol/error'
+import { isLoopatError, LoopatError } from '@loopatd/protocol/error'
 
 /** Bytes read at a time. */
 const BLOCK_BYTES = 65_536
@@ -71,7 +71,8 @@ function splitLines(bytes: Buffer): string[] {
 }
 
 /**
- * Reports every line that is added to a file, also when another file takes its name, as at a rotation.
+ * Reports every line that is added to a file, also when another file takes its name, as at a rotation. While there is
+ * none, it waits for one.
  * @throws the reason of `signal`: it ends in no other way
  */
 export async function followLines(
@@ -81,14 +82,19 @@ export async function followLines(
 ): Promise<never> {
   let { offset, inode } = from
   for (;;) {
-    const added = await readAdded(path, { offset, inode })
-    for (const line of added.lines) onLine(line)
-    offset = added.offset
-    inode = added.inode
+    const added = await readAdded(path, { offset, inode }).catch(noneYet)
+    for (const line of added?.lines ?? []) onLine(line)
+    offset = added?.offset ?? offset
+    inode = added?.inode ?? inode
     signal.throwIfAborted()
     // Whoever reads a file as it grows must look again; the abort is seen at the next look.
     await sleep(POLL_MS)
   }
+}
+
+/** At a rotation there is no file of the name for a moment. */
+function noneYet(error: unknown): undefined {
+  if (!isLoopatError(error, 'daemon_unreachable')) throw error
 }
 
 async function readAdded(path: string, before: { offset: number; inode: number }): Promise<Tail> {

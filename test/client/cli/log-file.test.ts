@@ -1,6 +1,8 @@
-import { appendFile, mkdtemp, rename, rm, writeFile } from 'node:fs/promises'
+import { renameSync } from 'node:fs'
+import { appendFile, mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
 import { followLines, lastLines } from '../../../client/cli/log-file.ts'
 
@@ -47,9 +49,25 @@ describe('the end of a log', () => {
     const following = followLines(path, { from, onLine: (line) => seen.push(line) }, controller.signal)
     await appendFile(path, 'o\nthree\n')
     await vi.waitFor(() => expect(seen).toEqual(['two', 'three']), 5_000)
-    await rename(path, `${path}.1`)
-    await writeFile(path, 'four\n')
+    await writeFile(`${path}.new`, 'four\n')
+    renameSync(path, `${path}.1`)
+    renameSync(`${path}.new`, path)
     await vi.waitFor(() => expect(seen).toEqual(['two', 'three', 'four']), 5_000)
+    controller.abort(new Error('enough'))
+    await expect(following).rejects.toThrow('enough')
+  })
+
+  it('should be followed when the file is away for a while, as at a rotation', async () => {
+    await writeFile(path, 'one\n')
+    const from = await lastLines(path, 9)
+    const seen: string[] = []
+    const controller = new AbortController()
+    const following = followLines(path, { from, onLine: (line) => seen.push(line) }, controller.signal)
+    // It is not there at two looks at least.
+    renameSync(path, `${path}.1`)
+    await Promise.race([following, sleep(600)])
+    await writeFile(path, 'two\n')
+    await vi.waitFor(() => expect(seen).toEqual(['two']), 5_000)
     controller.abort(new Error('enough'))
     await expect(following).rejects.toThrow('enough')
   })
