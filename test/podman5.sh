@@ -7,9 +7,10 @@
 # the place of this machine's root, with the kernel, the network and the throw-away user of the run. All of it is
 # inside: Node.js, the daemon, podman and its helpers. So starting, adopting, killing and losing the podman service are
 # tested there, too, and prepare-host.sh on that release. LOOPAT_TEST_PROJECTS names the projects of
-# test/vitest.config.ts, default: podman and deep. Then the tests of commands run in images of other kinds, all that
-# test/kinds.sh knows or those that LOOPAT_TEST_KINDS names. Everything is removed afterwards, unless LOOPAT_TEST_CACHE
-# names a directory of root's: then the system stays there for the next run.
+# test/vitest.config.ts, default: podman and deep; LOOPAT_TEST_WITHOUT is a pattern of files to leave out. Then the
+# tests of commands run in images of other kinds, all that test/kinds.sh knows or those that LOOPAT_TEST_KINDS names.
+# Everything is removed afterwards, unless LOOPAT_TEST_CACHE names a directory of root's: then the system stays there
+# for the next run.
 set -eu
 cd "$(dirname "$0")/.."
 . systemd/lib.sh
@@ -73,18 +74,21 @@ run_suites() {
   say "the suites run as $name with $version and Node.js $(node --version)"
   # The packages are npm's matter, which Debian's Node.js comes without, and the bench measures this machine. The suite
   # `systemd` boots one of this machine, and is about the daemon and its units: which podman runs makes no difference.
-  as_user "$name" LOOPAT_TEST_WITHOUT='test/{e2e/package,podman/bench,systemd/place}.test.ts' \
+  without='test/{e2e/package,podman/bench,systemd/place}.test.ts'
+  as_user "$name" LOOPAT_TEST_WITHOUT="${LOOPAT_TEST_WITHOUT-$without}" \
     sh "$(user_field "$name" 6)/loopatd/test/suites.sh" "${LOOPAT_TEST_PROJECTS:-podman deep}" "$@"
   # shellcheck disable=SC2086 # words
-  [ $# != 0 ] || as_user "$name" sh "$(user_field "$name" 6)/loopatd/test/kinds.sh" ${LOOPAT_TEST_KINDS-}
+  [ $# != 0 ] || as_user "$name" LOOPAT_TEST_PROJECTS="${LOOPAT_TEST_PROJECTS-}" \
+    sh "$(user_field "$name" 6)/loopatd/test/kinds.sh" ${LOOPAT_TEST_KINDS-}
 }
 
 # attend COMMAND...: runs COMMAND in the background: a signal ends the wait at once, and clean_up then ends the command.
 attend() {
   "$@" &
-  attended=$!
-  wait "$attended"
+  attended=$! code=0
+  wait "$attended" || code=$?
   attended=''
+  return "$code"
 }
 
 # unshare ignores gentler signals; what it started ends with it, but not at the same instant.
@@ -124,8 +128,12 @@ trap clean_up EXIT
 system=${LOOPAT_TEST_CACHE:+"$LOOPAT_TEST_CACHE/$RELEASE-$(cksum <systemd/prepare-host.sh | cut -d ' ' -f 1)"}
 if [ ! -d "$system" ]; then
   say "making a Debian system with podman 5"
-  # A process namespace, so that nothing of it outlives the first process.
-  attend unshare --mount --pid --fork --kill-child --mount-proc sh test/podman5.sh --make-system "$MAKING.$$"
+  # A process namespace, so that nothing of it outlives the first process. Packages may fail to come now and then.
+  for try in 1 2 3; do
+    attend unshare --mount --pid --fork --kill-child --mount-proc sh test/podman5.sh --make-system "$MAKING.$$" && break
+    [ "$try" != 3 ] || die "the system could not be made"
+    remove_system "$MAKING.$$"
+  done
   if [ -z "$system" ]; then
     system=$MAKING.$$
   else
