@@ -6,6 +6,8 @@ prepare_tests() {
   # Colour only for a terminal; a CI environment alone is none.
   [ -t 1 ] || export NO_COLOR=1
   need_node
+  # What is fetched may fail to come now and then.
+  export npm_config_fetch_retries="${npm_config_fetch_retries:-5}"
   sh systemd/prepare-host.sh --tests
   install_dependencies
 }
@@ -45,8 +47,9 @@ remove_user() {
   end_processes "$1"
   [ ! -d "$home/bed" ] || sh test/harness/systemd-bed.sh --remove "$1" || warn "a cgroup of $1 could not be removed"
   uids_of "$1" | while read -r first last; do
-    find /tmp /var/tmp /dev/shm -xdev -mindepth 1 -maxdepth 1 -uid "+$((first - 1))" -uid "-$((last + 1))" \
-      -exec rm -rf --one-file-system {} +
+    # Others' files come and go there.
+    find /tmp /var/tmp /dev/shm -ignore_readdir_race -xdev -mindepth 1 -maxdepth 1 \
+      -uid "+$((first - 1))" -uid "-$((last + 1))" -exec rm -rf --one-file-system {} +
   done
   rm -rf --one-file-system "$home" "/run/user/$uid" || warn "not everything of $1 could be removed"
   userdel "$1" 2>/dev/null || warn "the user $1 could not be removed"

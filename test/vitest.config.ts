@@ -27,7 +27,7 @@ const host = [
 /** Of those that need podman or systemd the ones that take long: faults, hostility, limits, builds, many images. `npm run test:long` */
 const deep = [
   'test/e2e/{any-image,bad-input,crash,event,exec-{hostile,limit,same}}.test.ts',
-  'test/e2e/{host-{end,hostile,terminal},idle-fault,package,readme,uninstall,update}.test.ts',
+  'test/e2e/{host-{end,hostile,terminal},idle-{alone,fault},package,readme,uninstall,update}.test.ts',
   'test/podman/{bench,engine-build,fault,image,upgrade,vault}.test.ts',
   'test/systemd/place.test.ts',
 ]

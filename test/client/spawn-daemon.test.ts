@@ -4,6 +4,7 @@ import { join } from 'node:path'
 import { connect, findDaemon } from '@loopatd/client'
 import { findWorkspace } from '@loopatd/protocol/socket'
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
+import { findByArgument } from '../../daemon/engine/podman/host.ts'
 
 let directory: string
 let pids: string
@@ -16,22 +17,24 @@ beforeEach(() => {
   mkdirSync(findWorkspace().runtimeDir, { recursive: true, mode: 0o700 })
 })
 
-afterEach(() => {
+afterEach(async () => {
   vi.unstubAllEnvs()
-  const started = existsSync(pids) ? readFileSync(pids, 'utf8').trim().split('\n') : []
-  for (const pid of started) {
+  // One that was started late may not have written its number yet.
+  for (const pid of await findByArgument(programPath())) {
     try {
-      process.kill(Number(pid), 'SIGKILL')
+      process.kill(pid, 'SIGKILL')
     } catch (error) {
       if (!(error instanceof Error && 'code' in error && error.code === 'ESRCH')) throw error
     }
   }
-  rmSync(directory, { recursive: true, force: true })
+  rmSync(directory, { recursive: true, force: true, maxRetries: 5 })
 })
+
+const programPath = () => join(directory, 'fake-loopatd')
 
 /** Writes a program that stands in for loopatd; `body` is its script. */
 function program(body: string): string {
-  const path = join(directory, 'fake-loopatd')
+  const path = programPath()
   writeFileSync(
     path,
     `#!${process.execPath}

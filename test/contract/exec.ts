@@ -132,7 +132,7 @@ export function execContract(subject: GetSubject): void {
     expect(await exec.kill('SIGTERM')).toBe(true)
     expect(await exec.exit).toEqual({ exitCode: 143 })
     for (const pid of pids) {
-      await expect.poll(() => isAlive(shop, name, pid)).toBe(false)
+      await expect.poll(() => isAlive(shop, name, pid), { timeout: 5_000 }).toBe(false)
     }
     expect(await exec.kill('SIGKILL')).toBe(false)
     // The other command is not concerned.
@@ -143,16 +143,18 @@ export function execContract(subject: GetSubject): void {
   it('should reach what a command left behind in its group', async () => {
     await using shop = new Workshop(subject())
     const name = await shop.running()
-    const script =
-      'trap "exit 5" TERM; (trap "" TERM; sleep 4444) >/dev/null 2>&1 & echo $!; while :; do sleep 0.1; done'
-    const exec = await shop.exec(name, script)
-    const pid = (await readUntil(exec.stdout, (so) => so.endsWith('\n'))).trim()
+    const left = '(trap "" TERM; echo ready; exec >/dev/null 2>&1; sleep 4444)'
+    const exec = await shop.exec(name, `trap "exit 5" TERM; ${left} & echo $!; while :; do sleep 0.1; done`)
+    // Two speak, in any order.
+    const output = await readUntil(exec.stdout, (so) => so.split('\n').length > 2)
+    expect(output).toContain('ready\n')
+    const pid = /\d+/.exec(output)?.[0] ?? ''
     drain(exec)
     expect(await exec.kill('SIGTERM')).toBe(true)
     expect(await exec.exit).toEqual({ exitCode: 5 })
     expect(await isAlive(shop, name, pid)).toBe(true)
     expect(await exec.kill('SIGKILL')).toBe(true)
-    await expect.poll(() => isAlive(shop, name, pid)).toBe(false)
+    await expect.poll(() => isAlive(shop, name, pid), { timeout: 5_000 }).toBe(false)
   })
 
   it('should leave a command alone whose streams are given up', async () => {

@@ -30,7 +30,7 @@ describe('lock', () => {
     const holder = spawn('flock', ['--no-fork', path, 'sleep', '1000'], { stdio: 'ignore' })
     const closed = once(holder, 'close')
     await expect
-      .poll(() => tryLock(path, '/s').then((lock) => lock?.release().then(() => 'free') ?? 'held'))
+      .poll(() => tryLock(path, '/s').then((lock) => lock?.release().then(() => 'free') ?? 'held'), { timeout: 5_000 })
       .toBe('held')
     holder.kill('SIGKILL')
     await closed

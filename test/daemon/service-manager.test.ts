@@ -83,8 +83,9 @@ describe('ServiceManager', () => {
     const ended = vi.fn()
     const held = holdFailure(options, 'config.toml:1: unknown key x\nCorrect it.', new AbortController().signal)
     void held.then(ended)
-    await vi.waitFor(() => expect(lines()).toEqual(['/n STATUS=config.toml:1: unknown key x Correct it.']))
-    await vi.waitFor(() => expect(clock.sleeping).toBe(1))
+    const said = ['/n STATUS=config.toml:1: unknown key x Correct it.']
+    await vi.waitFor(() => expect(lines()).toEqual(said), { timeout: 5_000 })
+    await vi.waitFor(() => expect(clock.sleeping).toBe(1), { timeout: 5_000 })
     expect(ended).not.toHaveBeenCalled()
     clock.advance(3000)
     await held
@@ -108,9 +109,9 @@ describe('ServiceManager', () => {
     clock.advance(4999)
     expect(lines()).toEqual([])
     clock.advance(1)
-    await vi.waitFor(() => expect([lines().length, clock.sleeping]).toEqual([1, 1]))
+    await vi.waitFor(() => expect([lines().length, clock.sleeping]).toEqual([1, 1]), { timeout: 5_000 })
     clock.advance(5000)
-    await vi.waitFor(() => expect(lines()).toEqual(['/n WATCHDOG=1', '/n WATCHDOG=1']))
+    await vi.waitFor(() => expect(lines()).toEqual(['/n WATCHDOG=1', '/n WATCHDOG=1']), { timeout: 5_000 })
     subject[Symbol.dispose]()
     await vi.waitFor(() => expect(clock.sleeping).toBe(0))
   })
@@ -124,7 +125,7 @@ describe('ServiceManager', () => {
     await vi.waitFor(() => expect(log.map(({ message }) => message)).toEqual(['the daemon does not answer itself']))
     expect(lines()).toEqual([])
     clock.advance(1000)
-    await vi.waitFor(() => expect(lines()).toEqual(['/n WATCHDOG=1']))
+    await vi.waitFor(() => expect(lines()).toEqual(['/n WATCHDOG=1']), { timeout: 5_000 })
   })
 
   it('should not wait for ever for a proof', async () => {

@@ -56,7 +56,8 @@ describe('after a crash', () => {
     process.kill(await workspace.daemonPid(), 'SIGKILL')
     await workspace.ok('ls')
     await eventually('they have ended', async () => (await count(1, 2, 3)) === 0)
-    const [left = 0] = await sleepers(4)
+    const [left] = await sleepers(4)
+    if (left === undefined) throw new Error('what was left behind has ended')
     expect(process.kill(left)).toBe(true)
   })
 

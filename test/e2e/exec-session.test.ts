@@ -67,7 +67,7 @@ describe('what a command has started in a session of its own', () => {
     const { script, count } = escapees()
     const end = await client.exec.run({ loop: 'sessions', shell: `{ ${script} & } >/dev/null 2>&1; sleep 0.3` })
     expect(end).toMatchObject({ exitCode: 0, timedOut: false })
-    expect(await count()).toBe(4)
+    await eventually('they run', async () => (await count()) === 4)
     await workspace.ok('stop', 'sessions')
     expect(await count()).toBe(0)
   })

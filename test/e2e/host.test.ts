@@ -33,7 +33,7 @@ describe.skipIf(skipsPodman())('a command of the host', () => {
   let loop: string
 
   beforeAll(async () => {
-    host = await hostCommands({ config: 'approval = "3s"\n' })
+    host = await hostCommands({ config: 'approval = "6s"\n' })
     loop = 'work'
     await host.workspace.ok('create', loop)
     await host.workspace.ok('create', 'other')
@@ -123,7 +123,8 @@ describe.skipIf(skipsPodman())('a command of the host', () => {
     const signals = await inside('for n in HUP INT QUIT KILL TERM; do loopat-host die $n; echo $?; done 2>/dev/null')
     expect(signals.stdout.trim().split('\n').map(Number)).toEqual([129, 130, 131, 137, 143])
     const trapped = await inside(
-      'loopat-host trapped >/tmp/out & p=$!; sleep 1; kill -TERM $p; wait $p; echo $?; cat /tmp/out',
+      'loopat-host trapped >/tmp/out & p=$!; until grep -q ready /tmp/out; do sleep 0.1; done; ' +
+        'kill -TERM $p; wait $p; echo $?; cat /tmp/out',
     )
     expect(trapped.stdout).toBe('9\nready\ninterrupted\n')
   })
@@ -196,7 +197,7 @@ describe.skipIf(skipsPodman())('a command of the host', () => {
     expect((await running).code).not.toBe(0)
     expect(await processesWith(['sleep', '300.25'])).toEqual([])
     expect(await socket(loop)).toBe(false)
-    await grant('wait *', '--for', '3s')
+    await grant('wait *', '--for', '6s')
     const expiring = inside('loopat-host wait 301.25')
     await eventually('it runs', async () => (await processesWith(['sleep', '301.25'])).length > 0)
     expect((await expiring).code).not.toBe(0)
@@ -285,7 +286,9 @@ describe.skipIf(skipsPodman())('a command of the host', () => {
         code: 0,
         stdout: 'a\nb\0*\0',
       })
-      expect((await inside(`loopat-host dump "$(printf 'a\\nb')" x </dev/null`)).code).toBe(126)
+      const other = await asked(`loopat-host dump "$(printf 'a\\nb')" x </dev/null`)
+      await host.workspace.ok('host', 'deny', other.approval.id)
+      expect((await other.outcome).code).toBe(126)
       const denied = await asked('loopat-host dump secret </dev/null')
       await host.workspace.ok('host', 'deny', denied.approval.id, '--always')
       expect((await denied.outcome).code).toBe(126)
@@ -296,7 +299,7 @@ describe.skipIf(skipsPodman())('a command of the host', () => {
 
     it('should ask no more when its caller is gone', async () => {
       await grant('both *', '--ask')
-      const { outcome } = await asked('timeout -s KILL 1 loopat-host both gone')
+      const { outcome } = await asked('timeout -s KILL 3 loopat-host both gone')
       await outcome
       await eventually('nobody waits', async () => (await first.host.pending()).approvals.length === 0, { ms: 2000 })
     })

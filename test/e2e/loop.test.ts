@@ -114,10 +114,13 @@ describe('the life of a loop', () => {
       printed += chunk
     })
     await expect
-      .poll(async () => {
-        await workspace.ok('rm', await workspace.ok('create', '--no-start', 'event'))
-        return printed
-      })
+      .poll(
+        async () => {
+          await workspace.ok('rm', await workspace.ok('create', '--no-start', 'event'))
+          return printed
+        },
+        { timeout: 30_000 },
+      )
       .toContain('"removed":true')
     const [line = ''] = printed.split('\n')
     expect(JSON.parse(line)).toMatchObject({ kind: 'loop/changed', loop: { title: 'event' } })

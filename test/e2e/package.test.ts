@@ -89,7 +89,7 @@ async function packAll(directory: string): Promise<string[]> {
   return (await readdir(packed)).sort().map((name) => join(packed, name))
 }
 
-/** @throws Error with npm's words */
+/** Registries fail now and then. @throws Error with npm's words */
 async function npm(cwd: string, args: readonly string[]): Promise<void> {
-  await promisify(execFile)('npm', [...args, '--loglevel=error'], { cwd })
+  await promisify(execFile)('npm', [...args, '--fetch-retries=5', '--loglevel=error'], { cwd })
 }

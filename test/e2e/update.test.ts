@@ -91,11 +91,13 @@ describe('changing what a loop is made from', () => {
       await new Promise((resolve) => setTimeout(resolve, 200 + random.below(1_500)))
       process.kill(pid, 'SIGKILL')
       await updating
-      await eventually('the loop runs', async () => {
+      const inspect = () => workspace.json<ResultOf<'loop/inspect'>>('inspect', 'one')
+      await eventually('the loop runs as it is to be', async () => {
         const { state, container } = await workspace.json<Shown>('show', 'one')
-        return state === 'running' && container.id !== null && (await workspace.containers()).length === 1
+        if (state !== 'running' || container.id === null || (await inspect()).drift !== null) return false
+        return (await workspace.containers()).length === 1
       })
-      const now = await workspace.json<ResultOf<'loop/inspect'>>('inspect', 'one')
+      const now = await inspect()
       expect(now.drift).toBeNull()
       expect([before, [dns]]).toContainEqual(now.dns)
       const seen = await inside('cat /usr/bin/tool; cat /etc/resolv.conf')

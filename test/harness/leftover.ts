@@ -1,9 +1,11 @@
 import { readdir, readlink } from 'node:fs/promises'
 import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { argumentsOf, type TestWorkspace } from './workspace.ts'
 
-/** How often a directory of which something goes away is looked at again. */
-const LOOKS = 10
+/** How long a directory of which something goes away is looked at again, and how often, in milliseconds. */
+const LOOK_MS = 5000
+const PAUSE_MS = 50
 
 /** What commands in a loop could leave behind. */
 export interface Trace {
@@ -71,8 +73,12 @@ async function linksOf(pid: number): Promise<string[]> {
 /** Directories of ended commands go away meanwhile; then it is looked again. */
 async function namesBelow(directory: string): Promise<string[]> {
   const look = () => readdir(directory, { recursive: true, withFileTypes: true })
+  const deadline = performance.now() + LOOK_MS
   let entries = await gone(look())
-  for (let again = 0; entries === undefined && again < LOOKS; again += 1) entries = await gone(look())
+  while (entries === undefined && performance.now() < deadline) {
+    await sleep(PAUSE_MS)
+    entries = await gone(look())
+  }
   return (entries ?? (await look())).map((entry) => `${join(entry.parentPath, entry.name)} ${kindOf(entry)}`).sort()
 }
 

@@ -1,10 +1,13 @@
 import { execFile } from 'node:child_process'
+import { existsSync } from 'node:fs'
 import { access, mkdir, readdir, rm, rmdir, writeFile } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
+import { connect, type LoopatClient } from '@loopatd/client'
 import { OwnService } from '../../daemon/engine/podman/own-service.ts'
 import { removeAsRoot } from '../../daemon/engine/podman/unshare.ts'
 import { findWorkspace, type Workspace } from '../../protocol/socket.ts'
+import { eventually } from './workspace.ts'
 
 const LOOPCTL = fileURLToPath(new URL('../../client/bin/loopctl', import.meta.url))
 const LOOPATD = fileURLToPath(new URL('../../daemon/bin/loopatd', import.meta.url))
@@ -82,9 +85,9 @@ export class SystemdWorkspace {
     return expectSuccess(`systemctl ${args.join(' ')}`, await runProgram('systemctl', ['--user', ...args], this.env))
   }
 
-  /** A property of the service, or of another unit. */
-  property(name: string, unit: string = this.service): Promise<string> {
-    return this.systemctl('show', `--property=${name}`, '--value', unit)
+  /** A property of the service, or of other units: the value of each, with an empty line between two. */
+  property(name: string, ...units: string[]): Promise<string> {
+    return this.systemctl('show', `--property=${name}`, '--value', ...(units.length === 0 ? [this.service] : units))
   }
 
   /** The podman service that the daemon runs. */
@@ -159,16 +162,27 @@ export class SystemdWorkspace {
 export async function killAndUse(ws: SystemdWorkspace, kills: number): Promise<void> {
   const before = Number(await ws.property('NRestarts'))
   for (let count = 1; count <= kills; count += 1) {
-    process.kill(await ws.answeringPid(), 'SIGKILL')
+    const { pid } = await use(ws, (client) => client.daemon.status())
+    process.kill(pid, 'SIGKILL')
+    // Before it has ended, it may still take a connection.
+    await eventually('the daemon has ended', async () => !existsSync(`/proc/${pid}`))
     // The connection is what waits for the next daemon.
-    await ws.ok('ls')
-    for (const unit of [ws.service, ws.socket]) {
-      const state = await ws.property('ActiveState', unit)
+    await use(ws, (client) => client.loop.list())
+    const units = [ws.service, ws.socket]
+    const states = (await ws.property('ActiveState', ...units)).split(/\n+/)
+    for (const [index, unit] of units.entries()) {
+      const state = states[index]
       if (state !== 'active' && state !== 'activating') throw new Error(`${unit} is ${state} after ${count} kills`)
     }
   }
   const restarts = Number(await ws.property('NRestarts')) - before
   if (restarts !== kills) throw new Error(`the daemon was started again ${restarts} times after ${kills} kills`)
+}
+
+/** Uses the daemon from this process: how long it is away is measured, and programs would take longer to start. */
+async function use<T>({ workspace }: SystemdWorkspace, work: (client: LoopatClient) => Promise<T>): Promise<T> {
+  await using client = await connect({ socket: workspace.socket, handshakeMs: 30_000 })
+  return await work(client)
 }
 
 /**

@@ -7,8 +7,10 @@ import { expect, it } from 'vitest'
 import { skipsPodman } from '../harness/podman.ts'
 
 const START = fileURLToPath(new URL('../harness/start.mjs', import.meta.url))
+/** The bench makes its image and its loops first. */
+const LIMIT = { timeout: 600_000 }
 
-it.skipIf(skipsPodman())('should measure one row side by side, and print and write it', async () => {
+it.skipIf(skipsPodman())('should measure one row side by side, and print and write it', LIMIT, async () => {
   const args = ['--quick', '--only=^exec: exec/run$', '--json-fd=3']
   const child = spawn(process.execPath, [START, 'test/bench/main.ts', ...args], {
     stdio: ['ignore', 'pipe', 'pipe', 'pipe'],

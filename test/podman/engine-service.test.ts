@@ -49,7 +49,7 @@ describe.skipIf(skipsPodman())('the podman service', () => {
   it('should be ended whole, also when its first process is gone', async () => {
     const service = make()
     await service.start()
-    process.kill((await service.own.pid()) ?? 0, 'SIGKILL')
+    process.kill(await pidOf(service), 'SIGKILL')
     await service.own.end()
     expect(await service.own.pid()).toBeUndefined()
     await expect(createPodmanEngine({ socketPath: service.own.socketPath }).ping()).rejects.toMatchObject({
@@ -79,8 +79,8 @@ describe.skipIf(skipsPodman())('the podman service', () => {
     const states: PodmanState['kind'][] = []
     service.supervise(({ kind }) => states.push(kind))
     const engine = createPodmanEngine({ socketPath: () => service.socketPath() })
-    const pid = await service.own.pid()
-    process.kill(-(pid ?? 0), 'SIGKILL')
+    const pid = await pidOf(service)
+    process.kill(-pid, 'SIGKILL')
     // A call that comes in between waits instead of failing.
     expect(await engine.container.list({ none: 'such' })).toEqual([])
     await expect.poll(() => states, { timeout: 20_000 }).toEqual(['down', 'up'])
@@ -94,7 +94,7 @@ describe.skipIf(skipsPodman())('the podman service', () => {
     service.supervise(() => undefined)
     const engine = createPodmanEngine({ socketPath: () => service.socketPath() })
     await using image = await smallImage(engine)
-    const crash = async () => void process.kill(-((await service.own.pid()) ?? 0), 'SIGKILL')
+    const crash = async () => void process.kill(-(await pidOf(service)), 'SIGKILL')
     const recover = async () => void (await expect.poll(() => service.state.kind, { timeout: 20_000 }).toBe('up'))
     await using shop = new Workshop({
       engine,
@@ -193,6 +193,13 @@ describe.skipIf(skipsPodman())('the podman service', () => {
     const reason = new Error('enough')
     await expect(make().start(AbortSignal.abort(reason))).rejects.toBe(reason)
   })
+
+  /** @throws Error when it does not run: there is no number that could be killed in its place */
+  async function pidOf({ own }: PodmanService): Promise<number> {
+    const pid = await own.pid()
+    if (pid === undefined) throw new Error('no podman service runs')
+    return pid
+  }
 
   function make(options: Partial<PodmanServiceOptions> = {}): PodmanService {
     const service = new PodmanService({

@@ -121,7 +121,7 @@ describe.skipIf(skipsPodman())('the sandbox image', () => {
     expect((await join2)?.id).toBe(image.id)
     await startContainer(CONTAINER, base)
     await startContainer(DERIVED, image.tag)
-  })
+  }, 900_000)
 
   afterAll(async () => {
     for (const name of [CONTAINER, DERIVED]) await podman.engine.container.remove(name)

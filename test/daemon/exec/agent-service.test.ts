@@ -188,9 +188,12 @@ describe.each(SHELLS)('AgentService with %s', (...shell) => {
   })
 
   it('should end with the command although its children go on, and not mix their output into the next one', async () => {
-    const stray = '(sleep 0.5; echo stray; sleep 1) & echo first'
+    const stray = '(until [ -e "$0" ]; do sleep 0.05; done; echo stray; sleep 1) & echo first'
+    const go = (round: number) => join(control, `go-${round}`)
     for (let round = 0; round < 20; round += 1) {
-      expect((await run({ command: ['sh', '-c', stray] })).stdout.toString()).toBe('first\n')
+      expect((await run({ command: ['sh', '-c', stray, go(round)] })).stdout.toString()).toBe('first\n')
+      // Each speaks while commands after its own run; those that never do are killed by their path.
+      if (round >= 10) await writeFile(go(round - 10), '')
       expect((await run({ command: ['echo', 'next'] })).stdout.toString()).toBe('next\n')
     }
   })

@@ -72,21 +72,19 @@ describe.each(SHELLS.map((shell) => [shell.join(' '), shell] as const))('the pro
   }
 
   it('should say the session at once, and record output and exit code when the command has ended', async () => {
-    const answer = await start('a', [
-      'sh',
-      '-c',
-      'echo out; echo err >&2; sleep 0.4; echo "$1"; exit 7',
-      'sh',
-      ' x  y ',
-    ])
+    const go = join(directory, 'go')
+    const script = 'echo out; echo err >&2; until [ -e "$0" ]; do sleep 0.05; done; echo "$1"; exit 7'
+    const answer = await start('a', ['sh', '-c', script, go, ' x  y '])
     const session = /^began (\d+)\n$/.exec(answer)?.[1]
     expect(await namesOf('a')).toContain(`session.${session}`)
     expect(await namesOf('a')).toContain('running')
+    await writeFile(go, '')
     await until(has('a', 'complete'))
     expect(await namesOf('a')).toEqual(['complete', 'exit.7', `session.${session}`, 'stderr.0', 'stdout.0'])
     expect(await logOf('a', 'stdout')).toEqual({ offset: 0, text: 'out\n x  y \n' })
     expect(await logOf('a', 'stderr')).toEqual({ offset: 0, text: 'err\n' })
-    expect(await isSupervised('a')).toBe(false)
+    // To say so is the last that its supervisor does.
+    await until(async () => !(await isSupervised('a')))
   })
 
   it('should tell that a log cannot be written any more, and let the command write on', async () => {
@@ -159,20 +157,23 @@ describe.each(SHELLS.map((shell) => [shell.join(' '), shell] as const))('the pro
   })
 
   it('should record an end by a signal, and survive what is meant for the command', async () => {
-    const session = /\d+/.exec(await start('a', ['sleep', '1000']))?.[0] ?? ''
+    const session = Number(/\d+/.exec(await start('a', ['sleep', '1000']))?.[0])
+    expect(session).toBeGreaterThan(1)
     const { stdout } = await run('ps', ['-eo', 'pid=,args='])
     const supervisors = stdout.split('\n').filter((line) => line.includes(`${join(directory, 'job')} a `))
     expect(supervisors.length).toBeGreaterThan(2)
     for (const line of supervisors) process.kill(Number.parseInt(line, 10), 'SIGTERM')
-    process.kill(Number(session), 'SIGTERM')
+    process.kill(session, 'SIGTERM')
     await until(has('a', 'complete'))
     expect(await namesOf('a')).toContain('exit.143')
   })
 
   it('should record the end although children keep the outputs open, and take what they write', async () => {
-    await start('a', ['sh', '-c', '(sleep 0.5; echo late) & echo early'])
+    const go = join(directory, 'go')
+    await start('a', ['sh', '-c', '(until [ -e "$0" ]; do sleep 0.05; done; echo late) & echo early', go])
     await until(has('a', 'exit.0'))
     expect(await namesOf('a')).not.toContain('complete')
+    await writeFile(go, '')
     await until(has('a', 'complete'))
     expect((await logOf('a', 'stdout')).text).toBe('early\nlate\n')
   })

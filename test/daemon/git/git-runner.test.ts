@@ -72,7 +72,7 @@ describe('running git', () => {
   it('should end a git that says nothing for too long, with all that it started', async () => {
     const pid = join(files.path, 'pid')
     const helper = `sh -c 'echo $$ > ${pid}; exec sleep 60' &`
-    await expect(fake(`${helper} exec sleep 60`, { blockMs: 300 })).rejects.toMatchObject({ kind: 'timeout' })
+    await expect(fake(`${helper} exec sleep 60`, { blockMs: 2000 })).rejects.toMatchObject({ kind: 'timeout' })
     await expectEnded(Number(await readFile(pid, 'utf8')))
   })
 
@@ -98,6 +98,7 @@ describe('running git', () => {
 
 /** A signal takes a moment; a process that nobody has waited for yet has ended, too. */
 async function expectEnded(pid: number): Promise<void> {
+  expect(pid).toBeGreaterThan(1)
   const state = () => readFile(`/proc/${pid}/stat`, 'utf8').catch((error: NodeJS.ErrnoException) => error.code)
   await expect.poll(state, { timeout: 5000 }).toMatch(/^(ENOENT|ESRCH|\d+ \(.*\) Z .*\n)$/)
 }

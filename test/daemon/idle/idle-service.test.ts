@@ -370,7 +370,7 @@ describe('leases of clients', () => {
     await acquire(shop, id, connection('c2'))
     client.end()
     expect(shop.leases.count(id)).toBe(1)
-  })
+  }, 60_000)
 
   it('should not be taken for a connection that is over', async () => {
     const { shop } = await open()

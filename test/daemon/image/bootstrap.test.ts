@@ -83,14 +83,17 @@ describe('bootstrapBase', () => {
     await tool.behave('hang')
     const controller = new AbortController()
     const result = bootstrap(controller.signal).catch((caught: unknown) => caught)
-    const pids = await vi.waitFor(async () => {
-      const found = await tool.pids()
-      expect(found).toHaveLength(2)
-      return found
-    })
+    const pids = await vi.waitFor(
+      async () => {
+        const found = await tool.pids()
+        expect(found).toHaveLength(2)
+        return found
+      },
+      { timeout: 5_000 },
+    )
     controller.abort(new Error('enough'))
     expect(await result).toEqual(new Error('enough'))
-    await vi.waitFor(() => expect(pids.filter(isAlive)).toEqual([]))
+    await vi.waitFor(() => expect(pids.filter(isAlive)).toEqual([]), { timeout: 5_000 })
     expect(await tool.leftovers()).toEqual([])
     expect(engine.image.find(TAG)).toBeUndefined()
   })

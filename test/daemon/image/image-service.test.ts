@@ -264,7 +264,7 @@ describe('ImageService.ensure for many', () => {
     const service = makeService()
     const controllers = [new AbortController(), new AbortController()]
     const results = controllers.map(({ signal }) => service.ensure(undefined, signal).catch(String))
-    await vi.waitFor(() => expect(events.map(({ progress }) => progress.step)).toContain(3))
+    await vi.waitFor(() => expect(events.map(({ progress }) => progress.step)).toContain(3), { timeout: 5_000 })
     controllers[0]?.abort(new Error('first'))
     expect(await results[0]).toBe('Error: first')
     expect((await service.status()).building).toBe(true)

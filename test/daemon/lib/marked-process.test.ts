@@ -11,9 +11,9 @@ describe('marked processes', () => {
     for (const child of children.splice(0)) child.kill('SIGKILL')
   })
 
-  async function start(mark: Mark, script = 'exec sleep 60'): Promise<ChildProcess> {
+  async function start(mark: Mark, script = 'echo; exec sleep 60'): Promise<ChildProcess> {
     const env = { PATH: process.env.PATH ?? '', ...mark }
-    const child = spawn('sh', ['-c', `echo; ${script}`], { env, detached: true, stdio: ['ignore', 'pipe', 'ignore'] })
+    const child = spawn('sh', ['-c', script], { env, detached: true, stdio: ['ignore', 'pipe', 'ignore'] })
     children.push(child)
     await once(child.stdout, 'data')
     return child
@@ -24,7 +24,7 @@ describe('marked processes', () => {
   it('should be ended by their home, with what they started, whatever call they belong to', async () => {
     const started = await Promise.all([
       start({ ...markOfHome(home), ...markOfCall('a') }),
-      start(markOfHome(home), 'sleep 60 & exec sleep 60'),
+      start(markOfHome(home), 'sleep 60 & echo; exec sleep 60'),
     ])
     const others = await Promise.all([start(markOfHome(`${home}-2`)), start(markOfCall('a'))])
     expect(await endMarked(markOfHome(home))).toBe(3)

@@ -37,7 +37,8 @@ describe('steps of builds', () => {
     const starter = await start('/usr/bin/crun', 'create', '--bundle', '/var/tmp/buildah1', 'buildah-buildah1')
     const other = await start('/usr/bin/crun', 'create', '--bundle', '/store/c1/userdata', 'c1')
     expect(await endAbandonedSteps({ ...env, XDG_RUNTIME_DIR: join(files.path, 'state') })).toBe(2)
-    await vi.waitFor(() => expect([waiter.signalCode, starter.signalCode]).toEqual(['SIGKILL', 'SIGKILL']))
+    const signals = () => [waiter.signalCode, starter.signalCode]
+    await vi.waitFor(() => expect(signals()).toEqual(['SIGKILL', 'SIGKILL']), { timeout: 5_000 })
     expect(other.signalCode).toBeNull()
   })
 

@@ -25,7 +25,7 @@ describe('the host', () => {
     const mark = `mark-${process.pid}`
     const child = spawn('/bin/sh', ['-c', 'read line', 'sh', mark], { stdio: ['pipe', 'ignore', 'ignore'] })
     await once(child, 'spawn')
-    await expect.poll(() => findByArgument(mark)).toEqual([child.pid])
+    await expect.poll(() => findByArgument(mark), { timeout: 5_000 }).toEqual([child.pid])
     expect(await findByArgument(mark.slice(0, -1))).toEqual([])
     expect(await startTimeOf(child.pid ?? 0)).toMatch(/^\d+$/)
     child.stdin.end()

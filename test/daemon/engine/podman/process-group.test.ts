@@ -13,7 +13,7 @@ describe('process groups', () => {
     const ended = once(child, 'exit')
     expect(await signalGroup(group, 'SIGTERM')).toBe(true)
     expect(await ended).toEqual([null, 'SIGTERM'])
-    await expect.poll(() => hasMembers(group)).toBe(false)
+    await expect.poll(() => hasMembers(group), { timeout: 5_000 }).toBe(false)
     expect(await signalGroup(group, 'SIGKILL')).toBe(false)
   })
 

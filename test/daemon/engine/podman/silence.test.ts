@@ -142,7 +142,9 @@ describe('SilenceWatch', () => {
     const upload = new PassThrough()
     const making = fake.api.call({ ...POST, upload, idleMs: 500 })
     upload.write('a')
-    await expect.poll(() => fake.requests.filter((request) => request.includes('/exists')).length).toBeGreaterThan(15)
+    await expect
+      .poll(() => fake.requests.filter((request) => request.includes('/exists')).length, { timeout: 10_000 })
+      .toBeGreaterThan(15)
     upload.end('b')
     const ended = performance.now()
     await expect(making).rejects.toEqual(lost)
