@@ -36,18 +36,12 @@ describe('a command with limits', () => {
   const exec = (...args: string[]) => workspace.loopctl(['exec', ...args])
 
   it('should end with its time limit, for its children, too, and within a second of it', async () => {
-    const one = async () => {
-      const { script, count } = sleepers()
-      const { code, stdout } = await exec('--json', '--timeout', '1s', 'limits', '--', 'sh', '-c', script)
-      const end: { durationMs: number } = JSON.parse(stdout)
-      expect({ code, end }).toMatchObject({ code: 124, end: { timedOut: true, exitCode: 137 } })
-      expect(await count()).toBe(0)
-      return end.durationMs
-    }
-    // A host that has its hands full is late now and then.
-    let best = await one()
-    for (let again = 0; best >= 2000 && again < 2; again += 1) best = Math.min(best, await one())
-    expect(best).toBeLessThan(2000)
+    const { script, count } = sleepers()
+    const { code, stdout } = await exec('--json', '--timeout', '1s', 'limits', '--', 'sh', '-c', script)
+    const end: { durationMs: number } = JSON.parse(stdout)
+    expect({ code, end }).toMatchObject({ code: 124, end: { timedOut: true, exitCode: 137 } })
+    expect(end.durationMs).toBeLessThan(2000)
+    expect(await count()).toBe(0)
   })
 
   it('should lose nothing that was written until the time was over', async () => {

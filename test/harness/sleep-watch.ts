@@ -5,8 +5,6 @@ type LoopChanged = Extract<LoopatEvent, { kind: 'loop/changed' }>
 
 /** How long after the end of a window a busy machine may begin to stop a loop, in milliseconds: late, never early. */
 const LATE_MS = 8000
-/** So many loops the daemon puts to sleep at the same time; more wait for their turn. */
-const AT_ONCE = 4
 
 /**
  * Follows the loops of a workspace. When a loop was last used, and when its stop began, is what the daemon says: both are
@@ -67,9 +65,8 @@ export class SleepWatch implements AsyncDisposable {
   /** As {@link asleep}. @throws Error when it was without a lease for less than its window, or far longer */
   async onTime(loop: string, window: number, before = 0): Promise<void> {
     const idle = await this.asleep(loop, before)
-    const at = this.sleeps(loop)[before] ?? Number.NaN
     // The wall clock counts whole milliseconds.
-    if (idle >= window - 1 && idle < window + LATE_MS + this.#crowdedMs(at - idle + window, at)) return
+    if (idle >= window - 1 && idle < window + LATE_MS) return
     throw new Error(`${loop} fell asleep ${idle} ms after its last use; its window is ${window} ms`)
   }
 
@@ -90,19 +87,6 @@ export class SleepWatch implements AsyncDisposable {
     await this.#subscription.close()
     await this.#reading
     await this.client.close()
-  }
-
-  /** For how much of a time no further loop could be put to sleep, since so many others were, in milliseconds. */
-  #crowdedMs(from: number, to: number): number {
-    const others = new Set<string>()
-    let crowdedMs = 0
-    for (const [index, { at, change }] of this.#changes.entries()) {
-      if (change.loop.state === 'stopping' && change.cause?.by === 'idle') others.add(change.loop.id)
-      else others.delete(change.loop.id)
-      const next = this.#changes[index + 1]?.at ?? to
-      if (others.size >= AT_ONCE) crowdedMs += Math.max(0, Math.min(next, to) - Math.max(at, from))
-    }
-    return crowdedMs
   }
 
   async #read(): Promise<void> {

@@ -13,10 +13,8 @@ const FRAMES = Number(process.env.LOOPAT_LONG_FRAMES ?? 40_000)
 const PARAMS = Number(process.env.LOOPAT_LONG_PARAMS ?? 8000)
 /** What a daemon that was just started may grow by while it is attacked, in bytes. */
 const GROWTH_BYTES = 64 * 1_048_576
-/** Nobody may wait longer than this for an answer meanwhile, in milliseconds, but for one in a thousand. */
+/** Nobody may wait longer than this for an answer meanwhile, in milliseconds. */
 const LIVENESS_MS = 2000
-/** Such a one the daemon may keep waiting so much longer: until it has read anew what podman has, in milliseconds. */
-const SYNC_WAIT_MS = 2000
 /** How long a client is served alone, for comparison, in milliseconds. */
 const QUIET_MS = 5000
 const PARALLEL = 8
@@ -62,9 +60,8 @@ describe('a daemon under fuzz', () => {
     return (JSON.parse(await output) as number[]).sort((a, b) => a - b)
   }
 
-  const quantile = (waits: readonly number[], part: number) => waits[Math.ceil(waits.length * part) - 1] ?? Number.NaN
   const percentiles = (waits: readonly number[]) =>
-    [0.5, 0.99, 0.999, 1].map((part) => quantile(waits, part).toFixed(1)).join(' / ')
+    [0.5, 0.99, 1].map((part) => (waits[Math.ceil(waits.length * part) - 1] ?? Number.NaN).toFixed(1)).join(' / ')
 
   /** Attacks a daemon that was just started while somebody else is served; it survives, does not swell, and serves. */
   async function attack(something: () => Promise<void>): Promise<void> {
@@ -74,11 +71,10 @@ describe('a daemon under fuzz', () => {
     const quiet = await waitsDuring(() => new Promise((resolve) => setTimeout(resolve, QUIET_MS)))
     const waits = await waitsDuring(something)
     const growth = (await residentBytes(pid)) - before
-    console.log(`others waited ${percentiles(waits)} ms, and ${percentiles(quiet)} ms before (p50 / p99 / p99.9 / max)`)
+    console.log(`others waited ${percentiles(waits)} ms, and ${percentiles(quiet)} ms before (p50 / p99 / max)`)
     console.log(`memory grew by ${(growth / 1_048_576).toFixed(1)} MiB`)
     expect(await workspace.daemonPid()).toBe(pid)
-    expect(quantile(waits, 0.999)).toBeLessThan(LIVENESS_MS)
-    expect(quantile(waits, 1)).toBeLessThan(LIVENESS_MS + SYNC_WAIT_MS)
+    expect(waits.at(-1)).toBeLessThan(LIVENESS_MS)
     expect(growth).toBeLessThan(GROWTH_BYTES)
     expect(await workspace.ok('exec', 'keep', 'echo', 'fine')).toBe('fine')
   }

@@ -14,10 +14,8 @@ import { findLeftovers, listMonitors } from './kill-model.ts'
 
 /** How many rounds, each with one kill or two. */
 const KILLS = Number(process.env.LOOPAT_LONG_KILLS ?? 40)
-/** A request that a kill makes fail must have ended within this time after it, in milliseconds. */
+/** A request must have ended within this time after a kill, in milliseconds. */
 const BOUND_MS = 10_000
-/** And one that goes on when podman is back within this. */
-const HANG_MS = 60_000
 /** A killed daemon must serve again within this time, in milliseconds, but for one in a hundred, or one if they are fewer. */
 const READY_MS = 3000
 /** How long after its start a daemon may be killed again, in milliseconds. */
@@ -171,11 +169,6 @@ describe('a daemon or podman service that is killed at any moment', () => {
     await start()
   }
 
-  /** Whether a request succeeded, or failed for a reason of its own: no build succeeds here. */
-  function wentOn({ error }: Outcome): boolean {
-    return error === undefined || (error instanceof LoopatError && error.code === 'image_build_failed')
-  }
-
   /** What was answered is so; what was not answered is one or the other, and whole. */
   async function expectModel({ operation }: Round, { error, value }: Outcome): Promise<void> {
     if (error !== undefined) expect(error).toBeInstanceOf(LoopatError)
@@ -212,16 +205,14 @@ describe('a daemon or podman service that is killed at any moment', () => {
   async function play(round: Round, number: number): Promise<void> {
     const before = client
     const repo = await drawSource(round, number)
-    const state = { endedAt: Number.POSITIVE_INFINITY }
+    const state = { isOver: false }
     const outcome = operate(round, repo).finally(() => {
-      state.endedAt = performance.now()
+      state.isOver = true
     })
     await sleep(round.delayMs)
-    const struckAt = performance.now()
-    if (state.endedAt > struckAt) hits += 1
-    const late = sleep(HANG_MS, { error: 'it hangs' }, { ref: false })
+    if (!state.isOver) hits += 1
+    const late = sleep(BOUND_MS, { error: 'it hangs' })
     const [ended] = await Promise.all([Promise.race([outcome, late]), strike(round)])
-    if (!wentOn(ended)) expect(state.endedAt - struckAt, 'milliseconds until it failed').toBeLessThan(BOUND_MS)
     await recover(round)
     await before.close()
     await expectModel(round, ended)
